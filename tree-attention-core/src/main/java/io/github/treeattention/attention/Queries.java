@@ -1,0 +1,87 @@
+package io.github.treeattention.attention;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.util.Objects;
+
+/**
+ * A block of query rows, {@code [batch, heads, count, headDim]} float32 in row-major order, and where it stands in the
+ * sequence: query {@code i} of batch row {@code b} is at global position {@code firstPosition(b) + i}.
+ *
+ * <p>Wraps its buffer without a copy; the buffer must be direct, little-endian, and left alone while a kernel reads it.
+ */
+public final class Queries {
+    private final FloatBuffer values;
+    private final int batch;
+    private final int heads;
+    private final int count;
+    private final int headDim;
+    private final long[] firstPositions;
+
+    /**
+     * @param values {@code batch * heads * count * headDim} floats from the buffer's first element on
+     * @param firstPositions global position of the first query of each batch row, {@code >= 0}
+     */
+    public Queries(FloatBuffer values, int batch, int heads, int count, int headDim, long... firstPositions) {
+        Objects.requireNonNull(values, "values");
+        if (!values.isDirect() || values.order() != ByteOrder.LITTLE_ENDIAN) {
+            throw new IllegalArgumentException("queries must lie in a direct little-endian buffer: direct="
+                    + values.isDirect() + ", order=" + values.order());
+        }
+        long wanted = (long) batch * heads * count * headDim;
+        if (batch < 1 || heads < 1 || count < 1 || headDim < 1 || values.capacity() < wanted) {
+            throw new IllegalArgumentException("queries need batch*heads*count*headDim floats: batch=" + batch
+                    + ", heads=" + heads + ", count=" + count + ", headDim=" + headDim + " want " + wanted + ", buffer="
+                    + values.capacity());
+        }
+        if (firstPositions.length != batch) {
+            throw new IllegalArgumentException(
+                    "one first position per batch row: batch=" + batch + ", positions=" + firstPositions.length);
+        }
+        for (long position : firstPositions) {
+            if (position < 0) {
+                throw new IllegalArgumentException("positions must be at least 0: got " + position);
+            }
+        }
+        this.values = values;
+        this.batch = batch;
+        this.heads = heads;
+        this.count = count;
+        this.headDim = headDim;
+        this.firstPositions = firstPositions.clone();
+    }
+
+    /** A new zeroed direct buffer that fits {@code floats} query values. */
+    public static FloatBuffer allocate(int floats) {
+        return ByteBuffer.allocateDirect(Math.multiplyExact(floats, Float.BYTES))
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .asFloatBuffer();
+    }
+
+    /** The rows, shared, not copied. */
+    public FloatBuffer values() {
+        return values;
+    }
+
+    public int batch() {
+        return batch;
+    }
+
+    public int heads() {
+        return heads;
+    }
+
+    /** Query rows per batch row and head. */
+    public int count() {
+        return count;
+    }
+
+    public int headDim() {
+        return headDim;
+    }
+
+    public long firstPosition(int batchRow) {
+        return firstPositions[batchRow];
+    }
+}

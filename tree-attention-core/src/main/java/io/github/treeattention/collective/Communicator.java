@@ -1,0 +1,50 @@
+package io.github.treeattention.collective;
+
+import java.nio.ByteBuffer;
+import java.time.Duration;
+
+/**
+ * Collective operations of one member. All members call the same operations in the same order with equal lengths. Every
+ * call ends within its deadline: with the result, or with a {@link CollectiveException}; after an exception the
+ * communicator is broken and every further call fails at once with the same cause.
+ *
+ * <p>Buffers are direct and little-endian; the message is what lies from position to limit, and both are left as they
+ * were. One thread at a time may use a communicator.
+ */
+public interface Communicator extends AutoCloseable {
+
+    ProcessGroup group();
+
+    default int rank() {
+        return group().rank();
+    }
+
+    default int worldSize() {
+        return group().worldSize();
+    }
+
+    /** Reduces all members' messages, in rank order, into the same bits at every member; in place. */
+    void allReduce(ByteBuffer message, ReduceOp op);
+
+    /** Copies the root's message over everybody else's; in place. */
+    void broadcast(ByteBuffer message, int root);
+
+    /**
+     * Sends one message to a member and receives another, of the buffer's exact length, from a member, at the same
+     * time. Everybody may send first without deadlock.
+     */
+    void sendRecv(ByteBuffer send, int destination, ByteBuffer receive, int source);
+
+    /** Returns when every member has called it. */
+    void barrier();
+
+    /** What this member has sent so far. */
+    Traffic traffic();
+
+    /** How long one call may take. */
+    Duration deadline();
+
+    /** Leaves the group. Members inside a call that needs this one fail. */
+    @Override
+    void close();
+}

@@ -1,0 +1,63 @@
+package io.github.treeattention.kernel;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvShard;
+import java.util.List;
+
+/**
+ * Attention of queries over the keys of one rank. Implementations are thread-safe: several threads may call one kernel
+ * at once, each with buffers of its own.
+ */
+public interface AttentionKernel {
+
+    /** The provider's name, and what it runs on where that varies: {@code "java"}, {@code "native (avx2)"}. */
+    String description();
+
+    /**
+     * Computes the state of each query over the keys that it may see in its batch row's shard. Rows that see none
+     * become the identity, {@code out = 0, lse = -inf}. Scores, softmax and sums are float32 or wider.
+     *
+     * @param spec heads, dimensions and masks; must agree with the queries, the shards' layout and the state
+     * @param queries {@code [batch, heads, count, headDim]} with global positions
+     * @param shards one per batch row, each with its own length; all of one layout shape and type
+     * @param state {@code [batch, heads, count][valueDim + 1]}, overwritten; not read
+     * @throws IllegalArgumentException if shapes disagree; nothing is written then
+     */
+    void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state);
+
+    /**
+     * The check that every implementation makes first.
+     *
+     * @throws IllegalArgumentException with the rule and both values, where two arguments disagree
+     */
+    static void requireMatching(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
+        requireEqual("heads", "spec", spec.heads(), "queries", queries.heads());
+        requireEqual("headDim", "spec", spec.headDim(), "queries", queries.headDim());
+        requireEqual("batch", "queries", queries.batch(), "shards", shards.size());
+        requireEqual("batch", "queries", queries.batch(), "state", state.batch());
+        requireEqual("heads", "spec", spec.heads(), "state", state.heads());
+        requireEqual("queries", "queries", queries.count(), "state", state.queries());
+        requireEqual("valueDim", "spec", spec.valueDim(), "state", state.valueDim());
+        for (KvShard shard : shards) {
+            requireEqual(
+                    "kvHeads", "spec", spec.kvHeads(), "shard", shard.layout().kvHeads());
+            requireEqual(
+                    "headDim", "spec", spec.headDim(), "shard", shard.layout().headDim());
+            requireEqual(
+                    "valueDim", "spec", spec.valueDim(), "shard", shard.layout().valueDim());
+            if (shard.layout().type() != shards.get(0).layout().type()) {
+                throw new IllegalArgumentException("all shards must have one type: "
+                        + shards.get(0).layout().type() + " and "
+                        + shard.layout().type());
+            }
+        }
+    }
+
+    private static void requireEqual(String what, String left, int a, String right, int b) {
+        if (a != b) {
+            throw new IllegalArgumentException(what + " must match: " + left + "=" + a + ", " + right + "=" + b);
+        }
+    }
+}

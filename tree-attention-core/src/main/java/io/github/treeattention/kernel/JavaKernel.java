@@ -1,0 +1,212 @@
+package io.github.treeattention.kernel;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvLayout;
+import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.cache.KvType;
+import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * Online softmax over tiles of keys in plain Java: float32 products, float32 sums in a fixed order. One thread; loops are
+ * written so that C2 vectorises them (keys transposed to {@code [headDim][tile]}, so that a tile's scores grow side by
+ * side).
+ */
+final class JavaKernel implements AttentionKernel {
+    private static final int TILE = 128;
+    private static final int QUERY_BLOCK = 32;
+
+    @Override
+    public String description() {
+        return "java";
+    }
+
+    @Override
+    public void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
+        AttentionKernel.requireMatching(spec, queries, shards, state);
+        for (int b = 0; b < queries.batch(); b++) {
+            for (int kvHead = 0; kvHead < spec.kvHeads(); kvHead++) {
+                Pass pass = new Pass(spec, shards.get(b).layout());
+                int rows = spec.groupSize() * queries.count();
+                for (int first = 0; first < rows; first += QUERY_BLOCK) {
+                    pass.run(queries, shards.get(b), state, b, kvHead, first, Math.min(QUERY_BLOCK, rows - first));
+                }
+            }
+        }
+    }
+
+    /** Working memory of one KV head: some query rows of its group against all its keys. */
+    private static final class Pass {
+        private final AttentionSpec spec;
+        private final float scale;
+        private final float[] keys; // [headDim][TILE]
+        private final float[] values; // [TILE][valueDim]
+        private final float[] scores = new float[TILE];
+        private final float[] query; // [QUERY_BLOCK][headDim]
+        private final float[] out; // [QUERY_BLOCK][valueDim]
+        private final float[] max = new float[QUERY_BLOCK];
+        private final float[] sum = new float[QUERY_BLOCK];
+        private final long[] position = new long[QUERY_BLOCK];
+
+        Pass(AttentionSpec spec, KvLayout layout) {
+            this.spec = spec;
+            this.scale = (float) spec.scale();
+            this.keys = new float[layout.headDim() * TILE];
+            this.values = new float[TILE * layout.valueDim()];
+            this.query = new float[QUERY_BLOCK * layout.headDim()];
+            this.out = new float[QUERY_BLOCK * layout.valueDim()];
+        }
+
+        /** Rows are numbered head by head within the group: {@code row = head * count + query}. */
+        void run(Queries queries, KvShard shard, AttentionState state, int b, int kvHead, int first, int count) {
+            long last = load(queries, b, kvHead, first, count);
+            for (int page = 0; page < shard.pageCount(); page++) {
+                if (spec.causal() && shard.start(page) > last) {
+                    break; // pages ascend: nothing further is visible
+                }
+                for (int from = 0; from < shard.length(page); from += TILE) {
+                    int length = Math.min(TILE, shard.length(page) - from);
+                    loadTile(shard, page, kvHead, from, length);
+                    for (int row = 0; row < count; row++) {
+                        attend(row, shard.start(page) + from, length);
+                    }
+                }
+            }
+            store(state, queries.count(), b, kvHead, first, count);
+        }
+
+        private long load(Queries queries, int b, int kvHead, int first, int count) {
+            FloatBuffer source = queries.values();
+            long last = 0;
+            for (int row = 0; row < count; row++) {
+                int head = kvHead * spec.groupSize() + (first + row) / queries.count();
+                int i = (first + row) % queries.count();
+                source.get(
+                        ((b * queries.heads() + head) * queries.count() + i) * spec.headDim(),
+                        query,
+                        row * spec.headDim(),
+                        spec.headDim());
+                position[row] = queries.firstPosition(b) + i;
+                last = Math.max(last, position[row]);
+                max[row] = Float.NEGATIVE_INFINITY;
+                sum[row] = 0;
+            }
+            Arrays.fill(out, 0);
+            return last;
+        }
+
+        private void loadTile(KvShard shard, int page, int kvHead, int from, int length) {
+            KvLayout layout = shard.layout();
+            int size = layout.type().bytes();
+            int keyAt = shard.keyOffset() + (kvHead * layout.pageSize() + from) * layout.headDim() * size;
+            int valueAt = shard.valueOffset() + (kvHead * layout.pageSize() + from) * layout.valueDim() * size;
+            ByteBuffer keyMemory = shard.keyPage(page);
+            ByteBuffer valueMemory = shard.valuePage(page);
+            for (int j = 0; j < length; j++) {
+                for (int d = 0; d < layout.headDim(); d++, keyAt += size) {
+                    keys[d * TILE + j] = read(keyMemory, keyAt, layout.type());
+                }
+            }
+            for (int i = 0, n = length * layout.valueDim(); i < n; i++, valueAt += size) {
+                values[i] = read(valueMemory, valueAt, layout.type());
+            }
+        }
+
+        private static float read(ByteBuffer memory, int at, KvType type) {
+            return type == KvType.F32 ? memory.getFloat(at) : type.decode16(memory.getShort(at));
+        }
+
+        private void attend(int row, long tileStart, int length) {
+            int to = length; // visible keys of the tile: from..to
+            int from = 0;
+            if (spec.causal()) {
+                to = (int) Math.min(length, position[row] - tileStart + 1);
+                if (spec.slidingWindow() > 0) {
+                    from = (int) Math.max(0, position[row] - spec.slidingWindow() + 1 - tileStart);
+                }
+            }
+            if (from >= to) {
+                return;
+            }
+            score(row, length);
+            float tileMax = Float.NEGATIVE_INFINITY;
+            for (int j = from; j < to; j++) {
+                tileMax = Math.max(tileMax, scores[j]);
+            }
+            if (tileMax == Float.NEGATIVE_INFINITY) {
+                return; // infinite keys can push every score down to -inf
+            }
+            float newMax = Math.max(max[row], tileMax);
+            if (newMax != max[row]) {
+                float correction = (float) Math.exp((double) max[row] - newMax);
+                sum[row] *= correction;
+                scaleRow(row, correction);
+                max[row] = newMax;
+            }
+            float total = 0;
+            for (int j = from; j < to; j++) {
+                scores[j] = (float) Math.exp(scores[j] - newMax);
+                total += scores[j];
+            }
+            sum[row] += total;
+            accumulate(row, from, to);
+        }
+
+        private void score(int row, int length) {
+            Arrays.fill(scores, 0);
+            for (int d = 0; d < spec.headDim(); d++) {
+                float q = query[row * spec.headDim() + d];
+                int at = d * TILE;
+                for (int j = 0; j < TILE; j++) {
+                    scores[j] += q * keys[at + j];
+                }
+            }
+            if (spec.softCap() > 0) {
+                for (int j = 0; j < length; j++) {
+                    scores[j] = (float) (spec.softCap() * Math.tanh(scores[j] * scale / spec.softCap()));
+                }
+            } else {
+                for (int j = 0; j < length; j++) {
+                    scores[j] *= scale;
+                }
+            }
+        }
+
+        private void scaleRow(int row, float factor) {
+            for (int i = row * spec.valueDim(), end = i + spec.valueDim(); i < end; i++) {
+                out[i] *= factor;
+            }
+        }
+
+        private void accumulate(int row, int from, int to) {
+            int dim = spec.valueDim();
+            int at = row * dim;
+            for (int j = from; j < to; j++) {
+                float weight = scores[j];
+                int value = j * dim;
+                for (int i = 0; i < dim; i++) {
+                    out[at + i] += weight * values[value + i];
+                }
+            }
+        }
+
+        private void store(AttentionState state, int queries, int b, int kvHead, int first, int count) {
+            FloatBuffer rows = state.rows();
+            int dim = spec.valueDim();
+            for (int row = 0; row < count; row++) {
+                int head = kvHead * spec.groupSize() + (first + row) / queries;
+                int at = state.rowIndex(b, head, (first + row) % queries);
+                boolean empty = sum[row] == 0;
+                float factor = empty ? 0 : 1 / sum[row];
+                for (int i = 0; i < dim; i++) {
+                    rows.put(at + i, empty ? 0 : out[row * dim + i] * factor);
+                }
+                rows.put(at + dim, empty ? Float.NEGATIVE_INFINITY : (float) (max[row] + Math.log(sum[row])));
+            }
+        }
+    }
+}
