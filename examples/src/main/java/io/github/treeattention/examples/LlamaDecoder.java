@@ -6,6 +6,7 @@ import io.github.treeattention.cache.KvCache;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.SequencePartition;
 import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.distributed.DistributedAttention;
 import io.github.treeattention.distributed.TreeAttention;
 import io.github.treeattention.examples.model.LlamaConfig;
 import io.github.treeattention.examples.model.LlamaModel;
@@ -17,8 +18,8 @@ import java.util.List;
 
 /**
  * A LLaMA-style decoder over one growing sequence whose keys and values are spread over the ranks of a group. Every rank
- * calls the same methods with the same tokens. Dense layers are computed by every rank; attention runs on each rank over the
- * keys it holds, and one all-reduce per layer makes it exact.
+ * calls the same methods with the same tokens. Dense layers are computed by every rank; attention runs over the keys that
+ * each rank holds and is made exact by the {@link DistributedAttention} in use.
  *
  * <p>Not thread-safe. Does not close the communicator.
  */
@@ -27,7 +28,7 @@ public final class LlamaDecoder implements AutoCloseable {
     private final LlamaModel model;
     private final Communicator communicator;
     private final DecoderOptions options;
-    private final TreeAttention attention;
+    private final DistributedAttention attention;
     private final AttentionSpec spec;
     private final KvCache cache;
     private final long capacity;
@@ -40,17 +41,23 @@ public final class LlamaDecoder implements AutoCloseable {
     /** A layer's matrices as ND4J sees them. */
     private record DenseWeights(Rows qkv, Rows attentionOut, Rows gateUp, Rows down) {}
 
+    /** A decoder with tree attention: keys stay where they are, and one all-reduce per layer merges the ranks' states. */
+    public LlamaDecoder(LlamaModel model, Communicator communicator, AttentionKernel kernel, DecoderOptions options) {
+        this(model, communicator, new TreeAttention(kernel, communicator), options);
+    }
+
     /**
      * @param model may be shared with other decoders of this process
-     * @param communicator this rank's; used for every layer of every call
+     * @param communicator this rank's, the same that {@code attention} uses
      * @param options equal on all ranks
      */
-    public LlamaDecoder(LlamaModel model, Communicator communicator, AttentionKernel kernel, DecoderOptions options) {
+    public LlamaDecoder(
+            LlamaModel model, Communicator communicator, DistributedAttention attention, DecoderOptions options) {
         this.model = model;
         this.config = model.config();
         this.communicator = communicator;
         this.options = options;
-        this.attention = new TreeAttention(kernel, communicator);
+        this.attention = attention;
         this.spec = AttentionSpec.of(config.heads(), config.kvHeads(), config.headDim())
                 .withCausal(true);
         KvLayout layout = new KvLayout(

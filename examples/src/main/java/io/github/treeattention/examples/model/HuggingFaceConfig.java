@@ -51,7 +51,8 @@ final class HuggingFaceConfig {
 
     private void refuseUnsupported() {
         JsonNode architectures = root.path("architectures");
-        boolean llama = architectures.isArray() && !architectures.isEmpty()
+        boolean named = architectures.isArray() && !architectures.isEmpty();
+        boolean llama = named
                 ? architectures.size() == 1
                         && ARCHITECTURE.equals(architectures.get(0).asText())
                 : "llama".equals(root.path("model_type").asText());

@@ -1,41 +1,59 @@
 package io.github.treeattention.examples.model;
 
-import java.util.function.ToIntFunction;
-
 /**
  * The weight tensors of a LLaMA, {@code [rows][columns]}, in the order of llama2.c's files, with their names in Hugging
  * Face checkpoints.
  */
 enum Part {
-    EMBEDDINGS("model.embed_tokens.weight", LlamaConfig::vocabSize, LlamaConfig::dim),
-    ATTENTION_NORM("model.layers.%d.input_layernorm.weight", config -> 1, LlamaConfig::dim),
-    QUERY("model.layers.%d.self_attn.q_proj.weight", LlamaConfig::queryDim, LlamaConfig::dim),
-    KEY("model.layers.%d.self_attn.k_proj.weight", LlamaConfig::kvDim, LlamaConfig::dim),
-    VALUE("model.layers.%d.self_attn.v_proj.weight", LlamaConfig::kvDim, LlamaConfig::dim),
-    ATTENTION_OUT("model.layers.%d.self_attn.o_proj.weight", LlamaConfig::dim, LlamaConfig::queryDim),
-    FEED_FORWARD_NORM("model.layers.%d.post_attention_layernorm.weight", config -> 1, LlamaConfig::dim),
-    GATE("model.layers.%d.mlp.gate_proj.weight", LlamaConfig::hiddenDim, LlamaConfig::dim),
-    DOWN("model.layers.%d.mlp.down_proj.weight", LlamaConfig::dim, LlamaConfig::hiddenDim),
-    UP("model.layers.%d.mlp.up_proj.weight", LlamaConfig::hiddenDim, LlamaConfig::dim),
-    FINAL_NORM("model.norm.weight", config -> 1, LlamaConfig::dim),
-    HEAD("lm_head.weight", LlamaConfig::vocabSize, LlamaConfig::dim);
+    EMBEDDINGS("model.embed_tokens.weight", Size.VOCABULARY, Size.DIM),
+    ATTENTION_NORM("model.layers.%d.input_layernorm.weight", Size.ONE, Size.DIM),
+    QUERY("model.layers.%d.self_attn.q_proj.weight", Size.QUERIES, Size.DIM),
+    KEY("model.layers.%d.self_attn.k_proj.weight", Size.KEYS, Size.DIM),
+    VALUE("model.layers.%d.self_attn.v_proj.weight", Size.KEYS, Size.DIM),
+    ATTENTION_OUT("model.layers.%d.self_attn.o_proj.weight", Size.DIM, Size.QUERIES),
+    FEED_FORWARD_NORM("model.layers.%d.post_attention_layernorm.weight", Size.ONE, Size.DIM),
+    GATE("model.layers.%d.mlp.gate_proj.weight", Size.HIDDEN, Size.DIM),
+    DOWN("model.layers.%d.mlp.down_proj.weight", Size.DIM, Size.HIDDEN),
+    UP("model.layers.%d.mlp.up_proj.weight", Size.HIDDEN, Size.DIM),
+    FINAL_NORM("model.norm.weight", Size.ONE, Size.DIM),
+    HEAD("lm_head.weight", Size.VOCABULARY, Size.DIM);
+
+    private enum Size {
+        ONE,
+        DIM,
+        QUERIES,
+        KEYS,
+        HIDDEN,
+        VOCABULARY;
+
+        int of(LlamaConfig config) {
+            return switch (this) {
+                case ONE -> 1;
+                case DIM -> config.dim();
+                case QUERIES -> config.queryDim();
+                case KEYS -> config.kvDim();
+                case HIDDEN -> config.hiddenDim();
+                case VOCABULARY -> config.vocabSize();
+            };
+        }
+    }
 
     private final String name;
-    private final ToIntFunction<LlamaConfig> rows;
-    private final ToIntFunction<LlamaConfig> columns;
+    private final Size rows;
+    private final Size columns;
 
-    Part(String name, ToIntFunction<LlamaConfig> rows, ToIntFunction<LlamaConfig> columns) {
+    Part(String name, Size rows, Size columns) {
         this.name = name;
         this.rows = rows;
         this.columns = columns;
     }
 
     int rows(LlamaConfig config) {
-        return rows.applyAsInt(config);
+        return rows.of(config);
     }
 
     int columns(LlamaConfig config) {
-        return columns.applyAsInt(config);
+        return columns.of(config);
     }
 
     /** Values in one tensor; the configuration's limits keep it within a long. */

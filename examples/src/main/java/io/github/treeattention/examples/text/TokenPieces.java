@@ -93,7 +93,7 @@ final class TokenPieces {
         Arrays.fill(table, -1);
         int next = 0x100;
         for (int b = 0; b < 0x100; b++) {
-            boolean printable = b >= '!' && b <= '~' || b >= 0xa1 && b <= 0xac || b >= 0xae;
+            boolean printable = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
             table[printable ? b : next++] = b;
         }
         return table;
