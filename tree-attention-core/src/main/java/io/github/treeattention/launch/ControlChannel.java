@@ -22,50 +22,17 @@ final class ControlChannel implements Closeable {
 
     private static final int HEADER_LENGTH = 5;
 
-    /** What a frame is for. */
-    enum Type {
-        /** Rank: who I am. */
-        HELLO(1),
-        /** Coordinator: you may wait for the others. */
-        ACCEPTED(2),
-        /** Coordinator: you may not. */
-        REFUSED(3),
-        /** Coordinator: the group is complete. */
-        WELCOME(4),
-        /** Both: I am alive. */
-        HEARTBEAT(5),
-        /** Both: the group has failed. */
-        ABORT(6),
-        /** Both: the last frame of an orderly end. */
-        GOODBYE(7);
-
-        private final byte code;
-
-        Type(int code) {
-            this.code = (byte) code;
-        }
-
-        static Type of(byte code) throws ProtocolException {
-            for (Type type : values()) {
-                if (type.code == code) {
-                    return type;
-                }
-            }
-            throw new ProtocolException("unknown type of control frame: " + code);
-        }
-    }
-
     /** One frame as it arrived. */
     static final class Frame {
-        private final Type type;
+        private final FrameType type;
         private final byte[] payload;
 
-        private Frame(Type type, byte[] payload) {
+        private Frame(FrameType type, byte[] payload) {
             this.type = type;
             this.payload = payload;
         }
 
-        Type type() {
+        FrameType type() {
             return type;
         }
 
@@ -94,14 +61,14 @@ final class ControlChannel implements Closeable {
      * Sends one frame. Frames are few and small, so the socket's buffer takes them without waiting for the peer, even
      * for one that is stopped, until its heartbeat limit ends the connection.
      */
-    synchronized void send(Type type, byte[] payload) throws IOException {
+    synchronized void send(FrameType type, byte[] payload) throws IOException {
         if (payload.length > MAX_PAYLOAD) {
             throw new IllegalArgumentException(
                     type + " must have at most " + MAX_PAYLOAD + " bytes of payload: got " + payload.length);
         }
         byte[] header = ByteBuffer.allocate(HEADER_LENGTH)
                 .putInt(payload.length)
-                .put(type.code)
+                .put(type.code())
                 .array();
         byte[] hash = hash(sendDirection, sent++, header, payload);
         ByteBuffer frame = ByteBuffer.allocate(HEADER_LENGTH + payload.length + hash.length);
@@ -109,7 +76,7 @@ final class ControlChannel implements Closeable {
         out.flush();
     }
 
-    void send(Type type) throws IOException {
+    void send(FrameType type) throws IOException {
         send(type, new byte[0]);
     }
 
@@ -123,7 +90,7 @@ final class ControlChannel implements Closeable {
     Frame receive(long deadlineNanos) throws IOException {
         byte[] header = readExactly(in, socket, HEADER_LENGTH, deadlineNanos);
         int length = ByteBuffer.wrap(header).getInt();
-        Type type = Type.of(header[HEADER_LENGTH - 1]);
+        FrameType type = FrameType.of(header[HEADER_LENGTH - 1]);
         if (length < 0 || length > MAX_PAYLOAD) {
             throw new ProtocolException(type + " must have at most " + MAX_PAYLOAD + " bytes of payload: got "
                     + Integer.toUnsignedString(length));

@@ -4,7 +4,6 @@ import io.github.treeattention.collective.AbortSignal;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.launch.ControlChannel.Frame;
-import io.github.treeattention.launch.ControlChannel.Type;
 import io.github.treeattention.launch.Verdict.Members;
 import io.github.treeattention.launch.Verdict.Rhythm;
 import java.io.EOFException;
@@ -12,9 +11,6 @@ import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.Executors;
-import java.util.concurrent.ScheduledExecutorService;
-import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -28,7 +24,7 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
 
     private final ControlChannel channel;
     private final Rhythm rhythm;
-    private final ScheduledExecutorService heartbeats;
+    private final Ticker heartbeats;
     private final CompletableFuture<Failure> failure = new CompletableFuture<>();
     private final ProcessGroup group;
     private final Thread reader;
@@ -37,13 +33,11 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
     private ControlConnection(ControlChannel channel, Rhythm rhythm, int rank) throws IOException {
         this.channel = channel;
         this.rhythm = rhythm;
-        this.heartbeats = Executors.newSingleThreadScheduledExecutor(DaemonThreads.named("treeattn-heartbeat"));
-        long interval = rhythm.interval().toMillis();
-        heartbeats.scheduleAtFixedRate(this::sendHeartbeat, 0, interval, TimeUnit.MILLISECONDS);
+        this.heartbeats = Ticker.start("treeattn-heartbeat", rhythm.interval(), this::sendHeartbeat);
         try {
             this.group = awaitGroup(rank);
         } catch (IOException | RuntimeException e) {
-            heartbeats.shutdownNow();
+            heartbeats.close();
             throw e;
         }
         this.reader = DaemonThreads.named("treeattn-control").newThread(this::read);
@@ -61,13 +55,13 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
         ControlChannel channel = null;
         try {
             channel = Rendezvous.connect(environment, settings);
-            channel.send(Type.HELLO, payload);
+            channel.send(FrameType.HELLO, payload);
             Frame answer = channel.receive(
                     System.nanoTime() + settings.handshakeDeadline().toNanos());
-            if (answer.type() == Type.REFUSED) {
+            if (answer.type() == FrameType.REFUSED) {
                 throw refused(environment.rank(), Verdict.decodeReason(answer.payload()));
             }
-            if (answer.type() != Type.ACCEPTED) {
+            if (answer.type() != FrameType.ACCEPTED) {
                 throw new ProtocolException("the coordinator must answer ACCEPTED or REFUSED: got " + answer.type());
             }
             ControlConnection connection =
@@ -101,7 +95,7 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
 
     /** Runs a task in a thread of its own once the group has failed; at once if it has already. */
     void onAbort(Runnable task) {
-        failure.thenAccept(
+        CompletableFuture<Void> unused = failure.thenAccept(
                 cause -> DaemonThreads.named("treeattn-abort").newThread(task).start());
     }
 
@@ -109,7 +103,7 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
     void abort(String reason) {
         Failure cause = new Failure(group.rank(), reason);
         try {
-            channel.send(Type.ABORT, Verdict.encode(cause));
+            channel.send(FrameType.ABORT, Verdict.encode(cause));
         } catch (IOException e) {
             LOG.debug("The coordinator did not hear of the abort", e);
         }
@@ -163,12 +157,13 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
     private void lost(String reason) {
         if (!leaving) {
             failure.complete(new Failure(CollectiveException.UNKNOWN_RANK, reason));
+            closeQuietly(channel);
         }
     }
 
     private void sendHeartbeat() {
         try {
-            channel.send(Type.HEARTBEAT);
+            channel.send(FrameType.HEARTBEAT);
         } catch (IOException e) {
             LOG.debug("A heartbeat did not leave; the reading thread reports why", e);
         }
@@ -181,9 +176,9 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
             return;
         }
         leaving = true;
-        heartbeats.shutdownNow();
+        heartbeats.close();
         try {
-            channel.send(Type.GOODBYE);
+            channel.send(FrameType.GOODBYE);
             // Its answer comes last. To close before would reset the connection, and the goodbye could be lost with it.
             reader.join(GOODBYE_MILLIS);
         } catch (IOException e) {

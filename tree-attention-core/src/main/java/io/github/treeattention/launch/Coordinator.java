@@ -3,7 +3,6 @@ package io.github.treeattention.launch;
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.launch.ControlChannel.Frame;
-import io.github.treeattention.launch.ControlChannel.Type;
 import java.io.EOFException;
 import java.io.IOException;
 import java.net.InetSocketAddress;
@@ -15,7 +14,6 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
@@ -39,7 +37,7 @@ final class Coordinator implements AutoCloseable {
     private final Semaphore strangers = new Semaphore(MAX_STRANGERS);
     private final Set<Socket> sockets = ConcurrentHashMap.newKeySet();
     private final ExecutorService connections;
-    private final ScheduledExecutorService timer;
+    private final Ticker timer;
     private volatile boolean closed;
 
     private Coordinator(ServerSocket server, String jobId, int worldSize, String token, ControlSettings settings) {
@@ -48,7 +46,7 @@ final class Coordinator implements AutoCloseable {
         this.token = Token.of(token);
         this.membership = new Membership(jobId, worldSize, settings);
         this.connections = Executors.newCachedThreadPool(DaemonThreads.named("treeattn-coordinator"));
-        this.timer = Executors.newSingleThreadScheduledExecutor(DaemonThreads.named("treeattn-coordinator-timer"));
+        this.timer = Ticker.start("treeattn-coordinator-timer", settings.heartbeatInterval(), membership::tick);
     }
 
     /**
@@ -75,13 +73,6 @@ final class Coordinator implements AutoCloseable {
         }
         Coordinator coordinator = new Coordinator(server, jobId, worldSize, token, settings);
         coordinator.connections.execute(coordinator::accept);
-        long interval = settings.heartbeatInterval().toMillis();
-        coordinator.timer.scheduleAtFixedRate(
-                coordinator.membership::sendHeartbeats, interval, interval, TimeUnit.MILLISECONDS);
-        coordinator.timer.schedule(
-                coordinator.membership::joinDeadlinePassed,
-                settings.joinDeadline().toMillis(),
-                TimeUnit.MILLISECONDS);
         return coordinator;
     }
 
@@ -140,7 +131,7 @@ final class Coordinator implements AutoCloseable {
         socket.setTcpNoDelay(true);
         ControlChannel channel = Handshake.asCoordinator(socket, token, deadline);
         Frame frame = channel.receive(deadline);
-        if (frame.type() != Type.HELLO) {
+        if (frame.type() != FrameType.HELLO) {
             throw new ProtocolException("the first frame must be HELLO: got " + frame.type());
         }
         return membership.admit(Hello.decode(frame.payload()), channel);
@@ -192,7 +183,7 @@ final class Coordinator implements AutoCloseable {
     @Override
     public void close() throws IOException {
         closed = true;
-        timer.shutdownNow();
+        timer.close();
         server.close();
         sockets.forEach(this::drop);
         connections.shutdown();

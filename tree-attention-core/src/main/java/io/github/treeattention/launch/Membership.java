@@ -1,7 +1,6 @@
 package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
-import io.github.treeattention.launch.ControlChannel.Type;
 import java.io.IOException;
 import java.security.SecureRandom;
 import java.util.ArrayList;
@@ -28,12 +27,14 @@ final class Membership {
     /** Members that are connected, by rank. */
     private final TreeMap<Integer, Member> members = new TreeMap<>();
 
+    private final long joinDeadlineNanos;
     private boolean formed;
 
     Membership(String jobId, int worldSize, ControlSettings settings) {
         this.jobId = jobId;
         this.worldSize = worldSize;
         this.settings = settings;
+        this.joinDeadlineNanos = System.nanoTime() + settings.joinDeadline().toNanos();
     }
 
     CompletableFuture<Failure> failure() {
@@ -56,11 +57,12 @@ final class Membership {
             }
         }
         if (refusal != null) {
-            channel.send(Type.REFUSED, Verdict.encode(refusal));
+            channel.send(FrameType.REFUSED, Verdict.encode(refusal));
             throw new ProtocolException("rank " + hello.rank() + ", pid " + hello.pid() + ": " + refusal);
         }
         channel.send(
-                Type.ACCEPTED, new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit()).encode());
+                FrameType.ACCEPTED,
+                new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit()).encode());
         Member member = new Member(hello, channel);
         members.put(hello.rank(), member);
         if (members.size() == worldSize) {
@@ -104,7 +106,7 @@ final class Membership {
         List<String> hosts =
                 members.values().stream().map(m -> m.hello().host()).toList();
         byte[] payload = new Verdict.Members(EPOCH, new SecureRandom().nextLong(), hosts).encode();
-        sendAll(Type.WELCOME, payload);
+        sendAll(FrameType.WELCOME, payload);
     }
 
     /** A member ends in good order. */
@@ -112,7 +114,7 @@ final class Membership {
         int rank = member.hello().rank();
         members.remove(rank);
         try {
-            member.channel().send(Type.GOODBYE);
+            member.channel().send(FrameType.GOODBYE);
         } catch (IOException e) {
             LOG.debug("Rank {} did not wait for the answer to its goodbye", rank);
         }
@@ -127,18 +129,19 @@ final class Membership {
         if (failure.isDone()) {
             return;
         }
-        sendAll(Type.ABORT, Verdict.encode(cause));
+        sendAll(FrameType.ABORT, Verdict.encode(cause));
         failure.complete(cause);
     }
 
-    synchronized void sendHeartbeats() {
-        sendAll(Type.HEARTBEAT, new byte[0]);
+    /** To be called every heartbeat interval. */
+    synchronized void tick() {
+        sendAll(FrameType.HEARTBEAT, new byte[0]);
+        if (!formed && !failure.isDone() && System.nanoTime() - joinDeadlineNanos >= 0) {
+            joinDeadlinePassed();
+        }
     }
 
-    synchronized void joinDeadlinePassed() {
-        if (formed || failure.isDone()) {
-            return;
-        }
+    private void joinDeadlinePassed() {
         List<String> missing = new ArrayList<>();
         int first = -1;
         for (int rank = worldSize - 1; rank >= 0; rank--) {
@@ -153,7 +156,7 @@ final class Membership {
                         + settings.joinDeadline().toMillis() + " ms: missing " + String.join(", ", missing)));
     }
 
-    private void sendAll(Type type, byte[] payload) {
+    private void sendAll(FrameType type, byte[] payload) {
         for (Member member : members.values()) {
             try {
                 member.channel().send(type, payload);
