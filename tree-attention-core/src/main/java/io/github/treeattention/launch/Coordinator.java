@@ -189,9 +189,7 @@ final class Coordinator implements AutoCloseable {
         connections.shutdown();
         membership.fail(new Failure(CollectiveException.UNKNOWN_RANK, "the coordinator was closed"));
         try {
-            boolean ended =
-                    connections.awaitTermination(10, TimeUnit.SECONDS) && timer.awaitTermination(10, TimeUnit.SECONDS);
-            if (!ended) {
+            if (!connections.awaitTermination(10, TimeUnit.SECONDS)) {
                 LOG.warn("Threads of the coordinator did not end within 10 s");
             }
         } catch (InterruptedException e) {
