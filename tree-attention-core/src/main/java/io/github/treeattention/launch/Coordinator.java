@@ -14,6 +14,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
@@ -100,6 +101,8 @@ final class Coordinator implements AutoCloseable {
                 } else {
                     connections.execute(() -> serve(socket));
                 }
+            } catch (RejectedExecutionException e) {
+                LOG.debug("A connection came while the coordinator closed", e); // which closes it
             } catch (IOException e) {
                 if (!closed) {
                     LOG.warn("The coordinator could not accept a connection", e);

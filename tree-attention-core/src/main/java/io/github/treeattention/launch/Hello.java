@@ -100,7 +100,7 @@ record Hello(
     /** The first fingerprint entries in which two ranks differ, in words; empty if there is none. */
     static String difference(Hello a, Hello b) {
         Hello low = a.rank() < b.rank() ? a : b;
-        Hello high = low == a ? b : a;
+        Hello high = a.rank() < b.rank() ? b : a;
         SortedMap<String, String> union = new TreeMap<>(low.fingerprint());
         union.putAll(high.fingerprint());
         StringBuilder text = new StringBuilder();
