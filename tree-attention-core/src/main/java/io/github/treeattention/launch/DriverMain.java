@@ -15,7 +15,11 @@ final class DriverMain {
 
     private DriverMain() {}
 
-    /** @param args the Aeron directory, inside the job directory */
+    /**
+     * Runs until standard input ends.
+     *
+     * @param args the Aeron directory, inside the job directory
+     */
     public static void main(String[] args) throws Exception {
         Path jobDirectory = Path.of(args[0]).getParent();
         Runtime.getRuntime().addShutdownHook(new Thread(() -> remove(jobDirectory)));

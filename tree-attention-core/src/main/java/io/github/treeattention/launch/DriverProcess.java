@@ -36,13 +36,13 @@ final class DriverProcess implements AutoCloseable {
 
     /** Starts it; it is not ready yet. */
     static DriverProcess start(String classPath, Path aeronDirectory) throws IOException {
-        List<String> command =
-                JavaCommand.of(FLAGS, classPath, DriverMain.class, List.of(aeronDirectory.toString()));
+        List<String> command = JavaCommand.of(FLAGS, classPath, DriverMain.class, List.of(aeronDirectory.toString()));
         Process process = new ProcessBuilder(command)
                 .directory(new File("/"))
                 .redirectErrorStream(true)
                 .start();
-        OutputPump.start("treeattn-driver-output", process.getInputStream(), line -> LOG.warn("media driver: {}", line));
+        OutputPump.start(
+                "treeattn-driver-output", process.getInputStream(), line -> LOG.warn("media driver: {}", line));
         return new DriverProcess(process);
     }
 
@@ -52,8 +52,8 @@ final class DriverProcess implements AutoCloseable {
         long end = System.nanoTime() + deadline.toNanos();
         while (!Files.exists(ready) || Files.size(ready) == 0) {
             if (process.waitFor(POLL_MILLIS, TimeUnit.MILLISECONDS)) {
-                throw new IOException("the media driver ended at its start with " + ExitCodes.describe(process.exitValue())
-                        + ": see the log for what it printed");
+                throw new IOException("the media driver ended at its start with "
+                        + ExitCodes.describe(process.exitValue()) + ": see the log for what it printed");
             }
             if (System.nanoTime() - end >= 0) {
                 throw new IOException("the media driver must be ready within " + deadline.toMillis() + " ms: " + ready

@@ -69,11 +69,10 @@ final class JobDirectory implements AutoCloseable {
         FileChannel pidFile = null;
         try {
             requirePrivate(path);
-            pidFile = FileChannel.open(
-                    path.resolve(PID_FILE), StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+            pidFile = FileChannel.open(path.resolve(PID_FILE), StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
             pidFile.lock();
-            pidFile.write(ByteBuffer.wrap(
-                    Long.toString(ProcessHandle.current().pid()).getBytes(StandardCharsets.US_ASCII)));
+            pidFile.write(
+                    ByteBuffer.wrap(Long.toString(ProcessHandle.current().pid()).getBytes(StandardCharsets.US_ASCII)));
             return new JobDirectory(path, pidFile);
         } catch (IOException | RuntimeException e) {
             if (pidFile != null) {
@@ -111,13 +110,13 @@ final class JobDirectory implements AutoCloseable {
         if (!Files.isDirectory(directory, LinkOption.NOFOLLOW_LINKS)) {
             throw new IOException(directory + " must be a directory: got something else, a link, or nothing");
         }
-        String permissions = PosixFilePermissions.toString(
-                Files.getPosixFilePermissions(directory, LinkOption.NOFOLLOW_LINKS));
+        String permissions =
+                PosixFilePermissions.toString(Files.getPosixFilePermissions(directory, LinkOption.NOFOLLOW_LINKS));
         String owner = Files.getAttribute(directory, "unix:uid", LinkOption.NOFOLLOW_LINKS)
                 .toString();
         if (!owner.equals(uid()) || !permissions.endsWith("------")) {
-            throw new IOException(directory + " must belong to user " + uid() + " alone: got user " + owner + ", "
-                    + permissions);
+            throw new IOException(
+                    directory + " must belong to user " + uid() + " alone: got user " + owner + ", " + permissions);
         }
     }
 

@@ -17,7 +17,11 @@ final class RankMain {
 
     private RankMain() {}
 
-    /** @param args the user's main class, then its arguments */
+    /**
+     * Runs the main class that the launcher was given.
+     *
+     * @param args its name, then its arguments
+     */
     public static void main(String[] args) throws Exception {
         RankEnvironment environment = RankEnvironment.current();
         DaemonThreads.named("treeattn-launcher-watch")

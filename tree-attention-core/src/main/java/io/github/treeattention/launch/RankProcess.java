@@ -28,8 +28,8 @@ final class RankProcess {
         List<String> arguments = new ArrayList<>();
         arguments.add(config.mainClass);
         arguments.addAll(config.arguments);
-        ProcessBuilder builder = new ProcessBuilder(
-                JavaCommand.of(config.jvmFlags, config.classPath, RankMain.class, arguments));
+        ProcessBuilder builder =
+                new ProcessBuilder(JavaCommand.of(config.jvmFlags, config.classPath, RankMain.class, arguments));
         Map<String, String> variables = builder.environment();
         variables.putAll(config.environment);
         variables.putAll(environment.toVariables());

@@ -2,6 +2,7 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
+import io.github.treeattention.collective.aeron.AeronTransport;
 import io.github.treeattention.launch.LaunchFailure.Kind;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -44,7 +45,7 @@ final class RunningJob implements AutoCloseable {
         JobDirectory.sweep(JobDirectory.defaultParent());
         String jobId = Token.random().substring(0, 16);
         JobDirectory directory =
-                JobDirectory.create(JobDirectory.defaultParent(), jobId, neededBytes(config.ranks));
+                JobDirectory.create(JobDirectory.defaultParent(), jobId, AeronTransport.requiredBytes(config.ranks));
         RunningJob job = new RunningJob(config, directory);
         try {
             Runtime.getRuntime().addShutdownHook(job.shutdownHook);
@@ -59,21 +60,12 @@ final class RunningJob implements AutoCloseable {
         return job;
     }
 
-    /** The driver's own files, and logs of 3 MiB from every rank to every other. */
-    private static long neededBytes(int ranks) {
-        return (64L + 3L * ranks * (ranks - 1)) << 20;
-    }
-
     private void startProcesses(String jobId) throws IOException, InterruptedException {
         String token = Token.random();
         driver = DriverProcess.start(config.classPath, directory.aeron());
         driver.onFailure(cause -> fail(Kind.DRIVER_EXITED, cause));
         coordinator = Coordinator.start(
-                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0),
-                jobId,
-                config.ranks,
-                token,
-                config.control);
+                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), jobId, config.ranks, token, config.control);
         var unused = coordinator.failure().thenAccept(cause -> fail(Kind.GROUP_FAILED, cause));
         driver.awaitReady(directory.aeron(), DRIVER_DEADLINE);
         RankOutput output = serialized(config.output);
@@ -149,7 +141,8 @@ final class RunningJob implements AutoCloseable {
             }
             ranks.forEach(RankProcess::drain);
             List<Integer> exitCodes = ranks.stream().map(RankProcess::exitCode).toList();
-            Optional<LaunchFailure> first = Optional.ofNullable(failure.getNow(null)).map(this::withExitCode);
+            Optional<LaunchFailure> first =
+                    Optional.ofNullable(failure.getNow(null)).map(this::withExitCode);
             cleanUp();
             result.complete(new LaunchResult(exitCodes, first));
         } catch (RuntimeException | Error e) {
@@ -162,7 +155,9 @@ final class RunningJob implements AutoCloseable {
     private CompletableFuture<Void> watch(RankProcess process) {
         return process.exit().thenAccept(code -> {
             if (code != 0) {
-                fail(Kind.RANK_EXITED, new Failure(process.rank(), "its process ended with " + ExitCodes.describe(code)));
+                fail(
+                        Kind.RANK_EXITED,
+                        new Failure(process.rank(), "its process ended with " + ExitCodes.describe(code)));
             }
         });
     }
@@ -181,12 +176,13 @@ final class RunningJob implements AutoCloseable {
 
     /** A lost connection is how a failure shows first; the exit code says more about it. */
     private LaunchFailure withExitCode(LaunchFailure first) {
-        if (first.kind() != Kind.GROUP_FAILED || first.rank() < 0 || !ranks.get(first.rank()).failed()) {
+        if (first.kind() != Kind.GROUP_FAILED
+                || first.rank() < 0
+                || !ranks.get(first.rank()).failed()) {
             return first;
         }
         int code = ranks.get(first.rank()).exitCode();
-        return new LaunchFailure(
-                Kind.RANK_EXITED, first.rank(), first.reason() + "; " + ExitCodes.describe(code));
+        return new LaunchFailure(Kind.RANK_EXITED, first.rank(), first.reason() + "; " + ExitCodes.describe(code));
     }
 
     private static boolean waitFor(CompletableFuture<Void> done, long millis) {
