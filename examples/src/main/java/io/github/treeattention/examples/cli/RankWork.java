@@ -41,12 +41,13 @@ final class RankWork {
                 Sampler sampler = Sampler.of(job.temperature(), job.topP(), job.seed());
                 result = Generation.lead(
                         decoder,
-                        new Generation.Request(
-                                job.promptIds(), job.maxTokens(), sampler, Generation.stopIds(decoder)),
+                        new Generation.Request(job.promptIds(), job.maxTokens(), sampler, Generation.stopIds(decoder)),
                         listener);
             } else {
                 result = Generation.follow(decoder);
             }
+            boolean stopped = result.stopReason() == Generation.StopReason.STOP_TOKEN;
+            int steps = result.ids().size() - (stopped ? 0 : 1); // the last token wanted is not read again
             long decodeBytes = result.decodeTraffic().payloadBytes();
             RunReport.Rank counters = new RunReport.Rank(
                     communicator.rank(),
@@ -58,7 +59,7 @@ final class RankWork {
                     result.promptTokens(),
                     result.prefillSeconds(),
                     result.decodeSeconds(),
-                    result.decodeSteps(),
+                    steps,
                     kernel.description(),
                     counters);
         }
