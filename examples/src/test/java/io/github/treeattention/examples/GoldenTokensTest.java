@@ -84,8 +84,8 @@ class GoldenTokensTest {
     }
 
     /** Ranks other than 0 must learn prompt and tokens from rank 0. */
-    private static void checkContinuation(
-            Path path, JsonNode golden, Setup setup, AttentionKernel kernel, int pageSize) throws Exception {
+    private static void checkContinuation(Path path, JsonNode golden, Setup setup, AttentionKernel kernel, int pageSize)
+            throws Exception {
         int[] prompt = TestData.ids(golden.get("prompt_ids"));
         int[] all = TestData.ids(golden.get("ids"));
         check(model(path), prompt, Arrays.copyOfRange(all, prompt.length, all.length), setup, kernel, pageSize);
@@ -104,7 +104,8 @@ class GoldenTokensTest {
             positions = Math.max(positions, result.promptTokens() + result.decodeSteps());
         }
         long pages = (positions + pageSize - 1) / pageSize;
-        long bytes = results.get(0).kvBytes().stream().mapToLong(Long::longValue).sum();
+        long bytes =
+                results.get(0).kvBytes().stream().mapToLong(Long::longValue).sum();
         int pageBytes = 4 * 2 * model.config().layers() * model.config().kvDim() * pageSize;
         assertEquals(pages * pageBytes, bytes, "every page lies on exactly one rank");
     }

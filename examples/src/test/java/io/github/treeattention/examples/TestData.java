@@ -23,8 +23,9 @@ public final class TestData {
     /** A file or folder of {@code shared/data} beside the repository; skips the test, and says so, where it is absent. */
     public static Path shared(String name) {
         String forced = System.getenv(SHARED);
-        Optional<Path> folder =
-                forced == null ? above(Path.of("shared", "data")) : Optional.of(Path.of(forced)).filter(Files::isDirectory);
+        Optional<Path> folder = forced == null
+                ? above(Path.of("shared", "data"))
+                : Optional.of(Path.of(forced)).filter(Files::isDirectory);
         Optional<Path> found = folder.map(data -> data.resolve(name)).filter(Files::exists);
         if (found.isEmpty()) {
             String reason = "skipped: no " + name + " in shared/data above the working directory, nor in $" + SHARED;
