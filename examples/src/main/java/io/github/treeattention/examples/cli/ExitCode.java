@@ -14,7 +14,10 @@ final class ExitCode {
     private ExitCode() {}
 
     static int of(Throwable failure) {
-        if (failure instanceof CollectiveException || failure instanceof RankFailedException) {
+        if (failure instanceof RankFailedException rankFailed) {
+            return rankFailed.exitCode();
+        }
+        if (failure instanceof CollectiveException) {
             return PEER_FAILED;
         }
         if (failure instanceof InputException
