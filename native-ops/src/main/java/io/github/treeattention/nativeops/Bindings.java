@@ -51,8 +51,9 @@ final class Bindings {
         switch (status) {
             case OK -> {}
             case OUT_OF_MEMORY -> throw new OutOfMemoryError("no native memory for the attention kernel's scratch");
-            case UNSUPPORTED_ISA -> throw new UnsupportedOperationException(
-                    "this machine cannot run that instruction-set tier; the best it can is " + Isa.of(bestIsa()));
+            case UNSUPPORTED_ISA ->
+                throw new UnsupportedOperationException(
+                        "this machine cannot run that instruction-set tier; the best it can is " + Isa.of(bestIsa()));
             default -> throw new IllegalArgumentException("the native kernel refused its arguments: status=" + status);
         }
     }

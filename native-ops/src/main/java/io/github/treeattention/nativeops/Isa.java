@@ -1,15 +1,26 @@
 package io.github.treeattention.nativeops;
 
+import java.util.List;
 import java.util.Locale;
 
 /** Instruction-set tiers, lowest first, in the order of {@code ta_isa}. */
 enum Isa {
-    GENERIC,
-    AVX2,
-    AVX512;
+    GENERIC(0),
+    AVX2(1),
+    AVX512(2);
+
+    private final int code;
+
+    Isa(int code) {
+        this.code = code;
+    }
+
+    int code() {
+        return code;
+    }
 
     static Isa of(int code) {
-        return values()[code];
+        return List.of(values()).get(code);
     }
 
     /** As {@code TREE_ATTENTION_MAX_ISA} spells it. */

@@ -4,6 +4,7 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.ByteBuffer;
 import java.util.List;
@@ -52,7 +53,7 @@ final class NativeKernel implements AttentionKernel {
             queries.count(),
             spec.headDim(),
             spec.valueDim(),
-            shards.get(0).layout().type().ordinal(),
+            typeCode(shards.get(0).layout().type()),
             spec.causal() ? 1 : 0,
             spec.slidingWindow()
         };
@@ -62,6 +63,15 @@ final class NativeKernel implements AttentionKernel {
             shape[fixed.length + b] = shards.get(b).layout().pageSize();
         }
         return shape;
+    }
+
+    /** The type's {@code ta_kv_type}. */
+    private static int typeCode(KvType type) {
+        return switch (type) {
+            case F32 -> 0;
+            case BF16 -> 1;
+            case F16 -> 2;
+        };
     }
 
     /** The pages of all shards, one after another. */

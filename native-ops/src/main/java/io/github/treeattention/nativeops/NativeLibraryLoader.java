@@ -38,9 +38,10 @@ final class NativeLibraryLoader {
         try {
             loadPacked(resource);
         } catch (IOException failure) {
-            throw (UnsatisfiedLinkError) new UnsatisfiedLinkError("the native library could not be copied out of the jar: "
-                            + failure + "; -D" + DIRECTORY_PROPERTY + " names another directory for it")
-                    .initCause(failure);
+            throw (UnsatisfiedLinkError)
+                    new UnsatisfiedLinkError("the native library could not be copied out of the jar: " + failure
+                                    + "; -D" + DIRECTORY_PROPERTY + " names another directory for it")
+                            .initCause(failure);
         }
     }
 

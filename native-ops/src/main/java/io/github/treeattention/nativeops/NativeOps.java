@@ -10,6 +10,7 @@ public final class NativeOps {
     /** System property: threads a kernel call may use; else {@code TREE_ATTENTION_THREADS}, else one per core. */
     public static final String THREADS_PROPERTY = "treeattention.threads";
 
+    @SuppressWarnings("StaticAssignmentOfThrowable") // kept to be told at every question, thrown by none
     private static final Throwable UNAVAILABILITY_CAUSE = load();
 
     private NativeOps() {}
