@@ -120,7 +120,7 @@ class LauncherTest {
         assertEquals(
                 new LaunchFailure(Kind.RANK_EXITED, 1, "its process ended with exit code 1"),
                 result.failure().orElseThrow());
-        assertTrue(transcript.toString().contains("1 STDERR java.lang.IllegalStateException: thrown by the test"));
+        assertTrue(transcript.toString().contains("IllegalStateException: thrown by the test"));
         assertNothingLeft(job);
     }
 
