@@ -25,6 +25,10 @@ final class LaunchedRank {
                 System.exit(7);
             }
         }
+        if (args[0].equals("never-join")) {
+            print("waiting");
+            new CountDownLatch(1).await();
+        }
         String model = args[0].equals("mismatch") ? "model of rank " + rank : "one model";
         try (RankSession session =
                 RankSession.join(environment, Map.of("model", model, "dtype", "f32"), Duration.ofSeconds(60))) {
