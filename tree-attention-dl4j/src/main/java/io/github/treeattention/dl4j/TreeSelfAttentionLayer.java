@@ -96,7 +96,9 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
             boolean initialize,
             DataType type) {
         AttentionBlock block = block();
-        SelfAttentionRuntime layer = new SelfAttentionRuntime(conf, type, block, stockGradientScale);
+        SelfAttentionRuntime layer = causal
+                ? new CausalSelfAttentionRuntime(conf, type, block, stockGradientScale)
+                : new SelfAttentionRuntime(conf, type, block, stockGradientScale);
         layer.setIndex(index);
         layer.setParamsViewArray(parameters);
         layer.setParamTable(initializer().init(conf, parameters, initialize));
