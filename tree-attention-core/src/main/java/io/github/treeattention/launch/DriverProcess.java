@@ -7,7 +7,9 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayDeque;
 import java.util.List;
+import java.util.Queue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import org.slf4j.Logger;
@@ -27,11 +29,16 @@ final class DriverProcess implements AutoCloseable {
             "-Xshare:auto",
             "-Dagrona.disable.bounds.checks=true");
 
+    private static final int MAX_LINES = 20;
+
     private final Process process;
+    private final OutputPump pump;
+    private final Queue<String> output = new ArrayDeque<>();
     private volatile boolean stopping;
 
     private DriverProcess(Process process) {
         this.process = process;
+        this.pump = OutputPump.start("treeattn-driver-output", process.getInputStream(), this::printed);
     }
 
     /** Starts it; it is not ready yet. */
@@ -41,9 +48,22 @@ final class DriverProcess implements AutoCloseable {
                 .directory(new File("/"))
                 .redirectErrorStream(true)
                 .start();
-        OutputPump.start(
-                "treeattn-driver-output", process.getInputStream(), line -> LOG.warn("media driver: {}", line));
         return new DriverProcess(process);
+    }
+
+    private synchronized void printed(String line) {
+        LOG.warn("media driver: {}", line);
+        output.add(line);
+        if (output.size() > MAX_LINES) {
+            output.remove();
+        }
+    }
+
+    private String lastWords() {
+        pump.join(STOP_MILLIS);
+        synchronized (this) {
+            return output.isEmpty() ? "it printed nothing" : "it printed: " + String.join("\n", output);
+        }
     }
 
     /** Returns when ranks can connect. */

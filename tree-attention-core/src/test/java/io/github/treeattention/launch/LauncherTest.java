@@ -2,6 +2,7 @@ package io.github.treeattention.launch;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.launch.LaunchFailure.Kind;
@@ -84,7 +85,6 @@ class LauncherTest {
         long stopped = System.currentTimeMillis();
         signal("STOP", job.ranks().get(2).handle());
         LaunchResult result = job.await();
-        // The stopped rank cannot use its grace period: all of it is spent on it.
         long gone = System.currentTimeMillis() - stopped;
         assertDetected("SIGSTOP of a rank, limit 1 s", stopped, 2, rank -> rank != 2, 2_000);
         assertNothingLeft(job);
@@ -110,6 +110,42 @@ class LauncherTest {
                 "kill -9 of a rank while the others compute, grace 1.5 s: everything gone after %d ms%n", gone);
         assertTrue(gone < GONE_MILLIS, () -> gone + " ms");
         assertNothingLeft(job);
+    }
+
+    @Test
+    void shouldInterruptAComputationThatAsksForIt() throws Exception {
+        RunningJob job = start("compute-and-listen");
+        transcript.await("looping", RANKS);
+        long killed = System.currentTimeMillis();
+        job.ranks().get(0).handle().destroyForcibly();
+        job.await();
+        long gone = System.currentTimeMillis() - killed;
+        System.err.printf("kill -9 of a rank while the others compute and listen: everything gone after %d ms%n", gone);
+        transcript.await("heard of it", RANKS - 1);
+        assertTrue(gone < 2_500, () -> gone + " ms, less than the grace period");
+        assertNothingLeft(job);
+    }
+
+    @Test
+    void shouldEndAllWhenARankLeavesThatOthersNeed() throws Exception {
+        RunningJob job = start("leave-early", "1");
+        LaunchResult result = job.await();
+        assertEquals(List.of(3, 0, 3), result.exitCodes(), transcript::toString);
+        transcript.failures().forEach(failed -> assertEquals(1, failed.failedRank(), failed::message));
+        assertNothingLeft(job);
+    }
+
+    @Test
+    void shouldSayWhatTheDriverPrintedWhenItCannotStart() {
+        IOException failure = assertThrows(IOException.class, () -> launcher(1, "loop", "1")
+                .classPath("/no/such/path")
+                .build()
+                .run());
+        assertTrue(
+                failure.getMessage()
+                        .startsWith("the media driver ended at its start with exit code 1; it printed: "
+                                + "Error: Could not find or load main class " + DriverMain.class.getName()),
+                failure::getMessage);
     }
 
     @Test
