@@ -2,7 +2,6 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
-import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -44,10 +43,7 @@ final class DriverProcess implements AutoCloseable {
     /** Starts it; it is not ready yet. */
     static DriverProcess start(String classPath, Path aeronDirectory) throws IOException {
         List<String> command = JavaCommand.of(FLAGS, classPath, DriverMain.class, List.of(aeronDirectory.toString()));
-        Process process = new ProcessBuilder(command)
-                .directory(new File("/"))
-                .redirectErrorStream(true)
-                .start();
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
         return new DriverProcess(process);
     }
 
@@ -73,7 +69,7 @@ final class DriverProcess implements AutoCloseable {
         while (!Files.exists(ready) || Files.size(ready) == 0) {
             if (process.waitFor(POLL_MILLIS, TimeUnit.MILLISECONDS)) {
                 throw new IOException("the media driver ended at its start with "
-                        + ExitCodes.describe(process.exitValue()) + ": see the log for what it printed");
+                        + ExitCodes.describe(process.exitValue()) + "; " + lastWords());
             }
             if (System.nanoTime() - end >= 0) {
                 throw new IOException("the media driver must be ready within " + deadline.toMillis() + " ms: " + ready

@@ -6,13 +6,17 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.launch.LaunchFailure.Kind;
+import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -39,8 +43,13 @@ class LauncherTest {
     }
 
     @Test
-    void shouldRunOneRank() throws Exception {
-        LaunchResult result = launcher(1, "loop", "20").build().run();
+    void shouldRunOneRankOnARelativeClassPath() throws Exception {
+        Path here = Path.of("").toAbsolutePath();
+        String relative = Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
+                .map(entry -> here.relativize(Path.of(entry).toAbsolutePath()).toString())
+                .collect(Collectors.joining(File.pathSeparator));
+        LaunchResult result =
+                launcher(1, "loop", "20").classPath(relative).build().run();
         assertEquals(new LaunchResult(List.of(0), Optional.empty()), result, transcript::toString);
     }
 
