@@ -2,9 +2,9 @@ package io.github.treeattention.collective;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.BitSet;
 
 /**
  * Runs plans over a transport: the one progress engine of a member. It never waits in an offer: whatever can move, moves,
@@ -13,6 +13,8 @@ import java.util.Arrays;
 final class Exchange implements Transport.FrameHandler {
     /** Passes with progress between two looks at the clock. */
     private static final int CHECK_INTERVAL = 256;
+    /** How long a failed member tries to say why. */
+    private static final long FAREWELL_NANOS = 500_000_000;
 
     private final ProcessGroup group;
     private final Transport transport;
@@ -40,6 +42,8 @@ final class Exchange implements Transport.FrameHandler {
 
     private int blamedRank;
     private String blamedFor;
+    private int toldBy = CollectiveException.UNKNOWN_RANK;
+    private int silentRank = CollectiveException.UNKNOWN_RANK;
 
     /** @param neighbours how many members share this host's cores */
     Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline, int neighbours) {
@@ -269,6 +273,7 @@ final class Exchange implements Transport.FrameHandler {
         CollectiveException failure =
                 failure(farewell.blamedRank(), farewell.getMessage() + " (reported by rank " + sender + ")", farewell);
         blamedFor = farewell.getMessage();
+        toldBy = sender;
         return failure;
     }
 
@@ -282,23 +287,18 @@ final class Exchange implements Transport.FrameHandler {
     }
 
     /**
-     * Tells everybody whose link takes one more frame why this member has failed, so that they need not wait for their
-     * deadline and blame the right one. Nothing may be run afterwards.
+     * Tells the others why this member has failed. Nothing may be run afterwards. It does not insist where the control
+     * plane has told everybody already, nor with a member that fell silent.
      */
     void sayFarewell() {
-        byte[] reason = String.valueOf(blamedFor).getBytes(StandardCharsets.UTF_8);
-        int length = Math.min(reason.length, Math.min(FrameHeader.MAX_REASON_LENGTH, maxPayload()));
-        scratch.clear().limit(length);
-        scratch.put(0, reason, 0, length);
-        ByteBuffer last = header.encodeFarewell(blamedRank, length);
-        for (int peer = 0; peer < group.worldSize(); peer++) {
-            if (peer != group.rank()) {
-                try {
-                    transport.offer(peer, last, scratch);
-                } catch (TransportException gone) {
-                    // Whoever is gone needs no farewell.
-                }
-            }
+        BitSet untold = new BitSet();
+        untold.set(0, group.worldSize());
+        untold.clear(group.rank());
+        if (toldBy >= 0) {
+            untold.clear(toldBy);
         }
+        boolean insist = abort.failure().isEmpty();
+        Farewell farewell = new Farewell(transport, header, blamedRank, String.valueOf(blamedFor), untold);
+        farewell.say(insist ? Math.min(FAREWELL_NANOS, deadlineNanos) : 0, silentRank, backoff);
     }
 }

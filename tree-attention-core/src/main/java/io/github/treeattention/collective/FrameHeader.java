@@ -104,7 +104,7 @@ final class FrameHeader {
         require("epoch must match", itsEpoch == epoch, epoch, itsEpoch);
         int itsSender = Short.toUnsignedInt(frame.getShort(at + SENDER_AT));
         require("sender must be the link's rank", itsSender == sender, sender, itsSender);
-        if (frame.get(at + KIND_AT) == Operation.FAREWELL.code()) {
+        if (isFarewell(frame)) {
             throw farewell(frame, at);
         }
         checkOperation(frame, at);
@@ -129,6 +129,11 @@ final class FrameHeader {
         }
         byte itsAlgorithm = frame.get(at + ALGORITHM_AT);
         require("members must use the same algorithm", itsAlgorithm == algorithm, algorithm, itsAlgorithm);
+    }
+
+    /** Whether a frame, of whatever origin, says that it is somebody's last. */
+    static boolean isFarewell(ByteBuffer frame) {
+        return frame.remaining() >= LENGTH && frame.get(frame.position() + KIND_AT) == Operation.FAREWELL.code();
     }
 
     private static RuntimeException farewell(ByteBuffer frame, int at) {

@@ -9,8 +9,12 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.launch.ControlPlane.Heard;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
@@ -72,6 +76,32 @@ class FailureDetectionTest {
                 assertEquals(
                         new Failure(CollectiveException.UNKNOWN_RANK, "the coordinator has ended"), heard.failure());
                 report("a closed coordinator", start, heard, 1_000);
+            }
+        }
+    }
+
+    @Test
+    void shouldNoticeACoordinatorThatIsSilent() throws Exception {
+        ControlSettings settings = FAST.withHeartbeat(Duration.ofMillis(50), Duration.ofMillis(400));
+        try (ControlPlane plane = new ControlPlane(1, settings);
+                ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            RankEnvironment environment = ControlPlane.environment(0, 1, ControlPlane.TOKEN, silent.getLocalPort());
+            Future<ControlConnection> joining = plane.join(environment, ControlPlane.hello(environment, Map.of()));
+            try (Socket socket = silent.accept()) {
+                long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(10);
+                ControlChannel channel = Handshake.asCoordinator(socket, Token.of(ControlPlane.TOKEN), deadline);
+                channel.receive(deadline);
+                channel.send(
+                        FrameType.ACCEPTED,
+                        new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit()).encode());
+                channel.send(FrameType.WELCOME, new Verdict.Members(1, 1, List.of("host")).encode());
+                long start = System.nanoTime();
+                Heard heard = ControlPlane.heard(joining.get()).get(20, TimeUnit.SECONDS);
+                assertEquals(
+                        new Failure(
+                                CollectiveException.UNKNOWN_RANK, "no sign of life from the coordinator for 400 ms"),
+                        heard.failure());
+                report("a silent coordinator, limit 400 ms", start, heard, 2_000);
             }
         }
     }

@@ -48,6 +48,20 @@ final class LaunchedRank {
                     print("looping");
                     new CountDownLatch(1).await(); // never asks the network again
                 }
+                case "compute-and-listen" -> {
+                    CountDownLatch end = new CountDownLatch(1);
+                    session.onAbort(end::countDown);
+                    loop(session, 10);
+                    print("looping");
+                    end.await();
+                    print("heard of it");
+                }
+                case "leave-early" -> {
+                    loop(session, 10);
+                    if (rank != Integer.parseInt(args[1])) {
+                        loop(session, Integer.MAX_VALUE);
+                    }
+                }
                 default -> throw new IllegalArgumentException(args[0]);
             }
         } catch (CollectiveException e) {

@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
@@ -24,6 +25,10 @@ import org.junit.jupiter.api.Timeout;
 class LauncherDeathTest {
     private static final int RANKS = 2;
     private static final long GONE_MILLIS = 5_000;
+
+    /** What a rank prints when it does what the test wants. */
+    private static final Map<String, String> LINES =
+            Map.of("forever", "] looping", "compute", "] looping", "never-join", "] waiting");
 
     private Process launcher;
     private Path directory;
@@ -57,8 +62,32 @@ class LauncherDeathTest {
     @Test
     void shouldEndEverythingOnSigint() throws Exception {
         launch(3_000, "forever");
-        assertEverythingEnds("SIGINT of the launcher", LauncherDeathTest::interrupt);
+        assertEverythingEnds("SIGINT of the launcher", process -> signal("INT", process.pid()));
         assertEquals(128 + 2, launcher.exitValue());
+    }
+
+    @Test
+    void shouldEndEverythingOnSigintToAllProcesses() throws Exception {
+        launch(3_000, "forever");
+        assertEverythingEnds("SIGINT of launcher, driver and ranks", process -> {
+            children.forEach(child -> signal("INT", child.pid()));
+            signal("INT", process.pid());
+        });
+    }
+
+    @Test
+    void shouldEndRanksWhenTheLauncherIsStopped() throws Exception {
+        launch(3_000, "forever", "-Dtest.heartbeat.limit=1000");
+        long start = System.nanoTime();
+        signal("STOP", launcher.pid());
+        awaitEnd(children.subList(1, children.size()));
+        System.err.printf(
+                "SIGSTOP of the launcher, limit 1 s: ranks gone after %d ms%n",
+                (System.nanoTime() - start) / 1_000_000);
+        signal("CONT", launcher.pid());
+        assertTrue(launcher.waitFor(30, TimeUnit.SECONDS));
+        assertEquals(ExitCodes.GROUP_FAILED, launcher.exitValue());
+        assertFalse(Files.exists(directory), () -> directory + " is still there");
     }
 
     @AfterEach
@@ -67,18 +96,20 @@ class LauncherDeathTest {
         children.forEach(ProcessHandle::destroyForcibly);
     }
 
-    private void launch(long graceMillis, String mode) throws Exception {
-        List<String> command = List.of(
+    private void launch(long graceMillis, String mode, String... flags) throws Exception {
+        List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "--add-exports",
                 "java.base/jdk.internal.misc=ALL-UNNAMED",
-                "-Xmx64m",
+                "-Xmx64m"));
+        command.addAll(List.of(flags));
+        command.addAll(List.of(
                 "-cp",
                 System.getProperty("java.class.path"),
                 LaunchingProcess.class.getName(),
                 Long.toString(graceMillis),
                 Integer.toString(RANKS),
-                mode);
+                mode));
         launcher = new ProcessBuilder(command)
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();
@@ -88,7 +119,7 @@ class LauncherDeathTest {
                 .map(pid -> ProcessHandle.of(Long.parseLong(pid)).orElseThrow())
                 .forEach(children::add);
         for (int rank = 0; rank < RANKS; rank++) { // in whatever order
-            awaitLine(out, "[", mode.equals("never-join") ? "] waiting" : "] joined");
+            awaitLine(out, "[", LINES.get(mode));
         }
         assertTrue(Files.exists(directory.resolve("aeron").resolve("cnc.dat")));
     }
@@ -107,9 +138,7 @@ class LauncherDeathTest {
     private void assertEverythingEnds(String what, Ending ending) throws Exception {
         long start = System.nanoTime();
         ending.end(launcher);
-        for (ProcessHandle child : children) {
-            child.onExit().get(30, TimeUnit.SECONDS);
-        }
+        awaitEnd(children);
         assertTrue(launcher.waitFor(30, TimeUnit.SECONDS));
         long gone = (System.nanoTime() - start) / 1_000_000;
         System.err.printf("%s: everything gone after %d ms%n", what, gone);
@@ -117,11 +146,35 @@ class LauncherDeathTest {
         assertTrue(gone < GONE_MILLIS, () -> gone + " ms");
     }
 
-    private static void interrupt(Process process) throws IOException, InterruptedException {
-        new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
+    private static void awaitEnd(List<ProcessHandle> processes) throws InterruptedException {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+        for (ProcessHandle process : processes) {
+            while (isRunning(process)) {
+                assertTrue(System.nanoTime() - deadline < 0, () -> "process " + process.pid() + " does not end");
+                TimeUnit.MILLISECONDS.sleep(5); // nobody tells of the end of a process that is no child
+            }
+        }
+    }
+
+    /** A process that has ended and that a stopped parent cannot take note of does not run. */
+    private static boolean isRunning(ProcessHandle process) {
+        try {
+            String stat = Files.readString(Path.of("/proc", Long.toString(process.pid()), "stat"));
+            return stat.charAt(stat.lastIndexOf(')') + 2) != 'Z';
+        } catch (IOException e) {
+            return false;
+        }
+    }
+
+    private static void signal(String name, long pid) {
+        try {
+            new ProcessBuilder("kill", "-" + name, Long.toString(pid)).start().waitFor();
+        } catch (IOException | InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
     }
 
     private interface Ending {
-        void end(Process process) throws IOException, InterruptedException;
+        void end(Process process);
     }
 }
