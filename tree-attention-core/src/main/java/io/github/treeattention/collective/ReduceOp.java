@@ -11,6 +11,11 @@ public interface ReduceOp {
     /** Bytes of the smallest piece that can be reduced on its own; messages are multiples of it, chunking never splits it. */
     int blockLength();
 
+    /** Whether operands may change places, up to rounding. Without it some algorithms are ruled out. */
+    default boolean commutative() {
+        return true;
+    }
+
     /**
      * Reduces {@code incoming}, which comes from higher ranks, into {@code accumulator}. Both are little-endian, hold
      * equally many whole blocks from position to limit, and keep position and limit as they were.

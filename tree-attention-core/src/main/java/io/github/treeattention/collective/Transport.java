@@ -22,7 +22,8 @@ public interface Transport extends AutoCloseable {
     boolean offer(int destination, ByteBuffer header, ByteBuffer payload);
 
     /**
-     * Hands over at most one frame from a member.
+     * Hands over at most one frame from a member. What the handler throws comes out of this method; the frame counts as
+     * handed over then too.
      *
      * @return whether there was one
      * @throws TransportException if the link is gone for good

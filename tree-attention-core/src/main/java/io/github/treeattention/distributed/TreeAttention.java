@@ -16,9 +16,9 @@ import java.util.Objects;
  * whatever the context's length.
  *
  * <p>Used for decoding, and for prefill in chunks (the KV-stationary form: a chunk's queries go over all shards). Not
- * thread-safe; all ranks must call in the same order with the same queries.
+ * thread-safe.
  */
-public final class TreeAttention {
+public final class TreeAttention implements DistributedAttention {
     private final AttentionKernel kernel;
     private final Communicator communicator;
 
@@ -27,15 +27,7 @@ public final class TreeAttention {
         this.communicator = Objects.requireNonNull(communicator, "communicator");
     }
 
-    /**
-     * Attention of queries that every rank holds over the keys of all ranks.
-     *
-     * @param queries {@code [batch, heads, count, headDim]}, the same on every rank, at global positions
-     * @param shards this rank's keys and values, one shard per batch row; may be empty
-     * @param state overwritten with the merged state, the same bits on every rank
-     * @throws IllegalArgumentException if shapes disagree; nothing is sent then
-     * @throws io.github.treeattention.collective.CollectiveException if a peer dies or stalls
-     */
+    @Override
     public void attend(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
         kernel.partial(spec, queries, shards, state);
         if (communicator.worldSize() > 1) {

@@ -1,0 +1,63 @@
+package io.github.treeattention.examples.cli;
+
+import java.io.PrintStream;
+import me.tongfei.progressbar.ConsoleProgressBarConsumer;
+import me.tongfei.progressbar.ProgressBar;
+import me.tongfei.progressbar.ProgressBarBuilder;
+import me.tongfei.progressbar.ProgressBarStyle;
+
+/** Progress and notes for people, on stderr: a bar on a terminal, a line now and then elsewhere. */
+final class Console implements AutoCloseable {
+    private static final long LINE_INTERVAL_NS = 5_000_000_000L;
+
+    private final PrintStream err = System.err;
+    private final boolean terminal = Boolean.getBoolean("treeattention.terminal"); // the script looks, the JDK cannot
+    private ProgressBar bar;
+    private String task;
+    private long lastLineNs;
+
+    void note(String line) {
+        finish();
+        err.println(line);
+    }
+
+    /** Shows how far a task is; a task is over when done reaches total, or another begins. */
+    void progress(String name, String unit, long done, long total) {
+        if (!name.equals(task)) {
+            finish();
+            task = name;
+            lastLineNs = System.nanoTime();
+            if (terminal) {
+                bar = new ProgressBarBuilder()
+                        .setTaskName(name)
+                        .setInitialMax(total)
+                        .setUnit(" " + unit, 1)
+                        .setStyle(ProgressBarStyle.ASCII)
+                        .setConsumer(new ConsoleProgressBarConsumer(err))
+                        .build();
+            }
+        }
+        if (bar != null) {
+            bar.stepTo(done);
+        } else if (done == total || System.nanoTime() - lastLineNs > LINE_INTERVAL_NS) {
+            lastLineNs = System.nanoTime();
+            err.println(name + ": " + done + " of " + total + " " + unit);
+        }
+        if (done >= total) {
+            finish();
+        }
+    }
+
+    private void finish() {
+        task = null;
+        if (bar != null) {
+            bar.close();
+            bar = null;
+        }
+    }
+
+    @Override
+    public void close() {
+        finish();
+    }
+}

@@ -1,0 +1,101 @@
+package io.github.treeattention.examples.cli;
+
+import io.github.treeattention.cache.KvType;
+import io.github.treeattention.kernel.AttentionKernelProvider;
+import io.github.treeattention.kernel.AttentionKernels;
+import java.util.List;
+import picocli.CommandLine.Option;
+
+/** How many processes, and how they attend together. */
+final class RankOptions {
+    static final int MAX_RANKS = 8;
+    /** Small enough that even short prompts reach every rank, large enough that kernels stream. */
+    static final int PAGE_SIZE = 64;
+
+    @Option(
+            names = "--hosts",
+            paramLabel = "a:2,b:2",
+            description = "Hosts and ranks on each. This version starts ranks on this host only: localhost:N.")
+    private String hosts;
+
+    @Option(
+            names = "--strategy",
+            paramLabel = "tree|ring",
+            defaultValue = "tree",
+            description =
+                    "tree: ranks exchange attention states, one all-reduce a layer. ring: keys and values go round,"
+                            + " the baseline. Default: ${DEFAULT-VALUE}.")
+    private GenerationJob.Strategy strategy;
+
+    @Option(
+            names = "--kv-dtype",
+            paramLabel = "f32|bf16|f16",
+            defaultValue = "f32",
+            description = "How keys and values are stored. Default: ${DEFAULT-VALUE}.")
+    private KvType kvType;
+
+    @Option(
+            names = "--kernel",
+            paramLabel = "NAME",
+            description = "Attention kernel, java or native; see 'treeattn info'. Default: the best usable one.")
+    private String kernel;
+
+    @Option(
+            names = "--deadline",
+            paramLabel = "SECONDS",
+            defaultValue = "30",
+            description =
+                    "How long one exchange between ranks may take before the run fails. Default: ${DEFAULT-VALUE}.")
+    private int deadlineSeconds;
+
+    /** The number of ranks asked for by {@code --ranks}, or by {@code --hosts} where that is given. */
+    int checkedRanks(int ranks) {
+        int wanted = ranks;
+        if (hosts != null) {
+            if (!hosts.matches("(localhost|127\\.0\\.0\\.1)(:[1-8])?")) {
+                throw new InputException(
+                        "--hosts: this version starts ranks on this host only: want localhost or localhost:N,"
+                                + " got '" + hosts + "'");
+            }
+            if (hosts.contains(":")) {
+                wanted = Integer.parseInt(hosts.substring(hosts.indexOf(':') + 1));
+            }
+        }
+        if (wanted < 1 || wanted > MAX_RANKS) {
+            throw new InputException("--ranks must be 1.." + MAX_RANKS + ": got " + wanted);
+        }
+        if (deadlineSeconds < 1) {
+            throw new InputException("--deadline must be at least 1 second: got " + deadlineSeconds);
+        }
+        return wanted;
+    }
+
+    GenerationJob job(String model, List<Integer> promptIds, int maxTokens, SamplingOptions sampling) {
+        return new GenerationJob(
+                model,
+                promptIds,
+                maxTokens,
+                sampling.temperature(),
+                sampling.topP(),
+                sampling.seed(),
+                strategy,
+                kvType,
+                checkedKernel(),
+                PAGE_SIZE,
+                deadlineSeconds);
+    }
+
+    private String checkedKernel() {
+        String name = kernel != null ? kernel : System.getProperty(AttentionKernels.PROPERTY);
+        if (name == null || name.isEmpty()) {
+            return null;
+        }
+        List<String> known = AttentionKernels.providers().stream()
+                .map(AttentionKernelProvider::name)
+                .toList();
+        if (!known.contains(name)) {
+            throw new InputException("--kernel must be one of " + known + ": got '" + name + "'");
+        }
+        return name;
+    }
+}

@@ -1,0 +1,67 @@
+package io.github.treeattention.examples.cli;
+
+import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.distributed.DistributedAttention;
+import io.github.treeattention.distributed.RingAttention;
+import io.github.treeattention.distributed.TreeAttention;
+import io.github.treeattention.examples.DecoderOptions;
+import io.github.treeattention.examples.Generation;
+import io.github.treeattention.examples.GenerationListener;
+import io.github.treeattention.examples.LlamaDecoder;
+import io.github.treeattention.examples.model.LlamaModel;
+import io.github.treeattention.examples.text.Sampler;
+import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.AttentionKernels;
+
+/** One rank's part of a {@link GenerationJob}, whatever process it runs in. */
+final class RankWork {
+    private static final int CHUNK = 128;
+
+    private RankWork() {}
+
+    /** Generates with the others; the listener hears something on rank 0 only. */
+    static RankEvent.Finished run(
+            GenerationJob job, LlamaModel model, Communicator communicator, GenerationListener listener) {
+        AttentionKernel kernel =
+                job.kernel() == null ? AttentionKernels.choose() : AttentionKernels.named(job.kernel());
+        DistributedAttention attention =
+                switch (job.strategy()) {
+                    case TREE -> new TreeAttention(kernel, communicator);
+                    case RING -> new RingAttention(kernel, communicator);
+                };
+        ContextSize size = ContextSize.of(job, model.config(), communicator.worldSize());
+        DecoderOptions options = DecoderOptions.defaults()
+                .withKvType(job.kvType())
+                .withPageSize(job.pageSize())
+                .withMaxKvBytes(size.kvBytesPerRank())
+                .withChunk(CHUNK);
+        try (LlamaDecoder decoder = new LlamaDecoder(model, communicator, attention, options)) {
+            Generation.Result result;
+            if (communicator.rank() == 0) {
+                Sampler sampler = Sampler.of(job.temperature(), job.topP(), job.seed());
+                result = Generation.lead(
+                        decoder,
+                        new Generation.Request(job.promptIds(), job.maxTokens(), sampler, Generation.stopIds(decoder)),
+                        listener);
+            } else {
+                result = Generation.follow(decoder);
+            }
+            boolean stopped = result.stopReason() == Generation.StopReason.STOP_TOKEN;
+            int steps = result.ids().size() - (stopped ? 0 : 1); // the last token wanted is not read again
+            long decodeBytes = result.decodeTraffic().payloadBytes();
+            RunReport.Rank counters = new RunReport.Rank(
+                    communicator.rank(),
+                    decoder.kvBytes(),
+                    communicator.traffic().payloadBytes() - decodeBytes,
+                    decodeBytes);
+            return new RankEvent.Finished(
+                    result.ids(),
+                    result.promptTokens(),
+                    result.prefillSeconds(),
+                    result.decodeSeconds(),
+                    steps,
+                    kernel.description(),
+                    counters);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+package io.github.treeattention.examples.cli;
+
+import io.github.treeattention.examples.GenerationListener;
+import io.github.treeattention.examples.model.LlamaModel;
+import io.github.treeattention.examples.model.ModelLoader;
+import io.github.treeattention.launch.RankEnvironment;
+import io.github.treeattention.launch.RankSession;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+
+/** Main class of a rank process: joins the run, does its part of the job in a file, and tells events on stdout. */
+final class RankWorker {
+    private final PrintStream out;
+
+    private RankWorker(PrintStream out) {
+        this.out = out;
+    }
+
+    /**
+     * Runs a rank.
+     *
+     * @param args the job's file, which rank 0 removes as soon as all have read it
+     */
+    public static void main(String[] args) throws IOException {
+        PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
+        try {
+            new RankWorker(out).work(Path.of(args[0]));
+        } catch (RuntimeException failure) {
+            int code = ExitCode.of(failure);
+            if (code == ExitCode.FAILED) {
+                throw failure;
+            }
+            System.err.println(failure.getMessage());
+            System.exit(code);
+        }
+    }
+
+    /** JVM flags of a rank. Memory is checked by the command before anything starts, so no limit of the JVM's is in the way. */
+    static List<String> jvmFlags() {
+        return List.of(
+                "-XX:+UseSerialGC",
+                "-XX:-UsePerfData",
+                "-XX:MaxDirectMemorySize=1024g",
+                "-Dorg.bytedeco.javacpp.maxbytes=0",
+                "-Dorg.bytedeco.javacpp.maxphysicalbytes=0",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
+    }
+
+    private void work(Path file) throws IOException {
+        GenerationJob job = RankEvent.JSON.readValue(file.toFile(), GenerationJob.class);
+        RankEnvironment environment = RankEnvironment.current();
+        LlamaModel model = ModelLoader.load(Path.of(job.model()));
+        Map<String, String> fingerprint = Map.of(
+                "version", Version.of("treeattn"),
+                "model", model.fingerprint(),
+                "kvType", job.kvType().name(),
+                "strategy", job.strategy().name(),
+                "pageSize", String.valueOf(job.pageSize()));
+        Duration deadline = Duration.ofSeconds(job.deadlineSeconds());
+        try (RankSession session = RankSession.join(environment, fingerprint, deadline)) {
+            if (environment.rank() == 0) {
+                Files.deleteIfExists(file);
+            }
+            tell(RankWork.run(job, model, session.communicator(), new Teller()));
+            session.communicator().barrier(); // nobody leaves while another still needs it
+        }
+    }
+
+    private void tell(RankEvent event) {
+        out.println(event.toJson());
+    }
+
+    private final class Teller implements GenerationListener {
+        @Override
+        public void prompt(int done, int total) {
+            tell(new RankEvent.Read(done, total));
+        }
+
+        @Override
+        public void token(int id) {
+            tell(new RankEvent.Token(id));
+        }
+    }
+}

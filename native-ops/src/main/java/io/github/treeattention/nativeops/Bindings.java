@@ -1,0 +1,60 @@
+package io.github.treeattention.nativeops;
+
+import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
+
+/**
+ * The native methods; {@code jni/bindings.cpp} is their other half. Statuses are those of {@code ta_status}. Buffers must
+ * be direct; a buffer's memory is addressed from its element 0, whatever its position.
+ */
+final class Bindings {
+    static final int OK = 0;
+    static final int OUT_OF_MEMORY = 2;
+    static final int UNSUPPORTED_ISA = 3;
+
+    /** Stands for the best tier that the machine and {@code TREE_ATTENTION_MAX_ISA} allow. */
+    static final int ISA_ACTIVE = -1;
+
+    private Bindings() {}
+
+    static native int activeIsa();
+
+    static native int bestIsa();
+
+    static native int threads();
+
+    static native int setThreads(int threads);
+
+    /**
+     * {@code ta_partial}.
+     *
+     * @param shape isa, batch, heads, kvHeads, queries, headDim, valueDim, kvType, causal, slidingWindow, then each batch
+     *     row's pageSize
+     * @param keyPages the pages of all batch rows, one after another
+     * @param places for each page its start, its length, and the byte offsets of its keys and values
+     * @param pageCounts pages of each batch row
+     */
+    static native int partial(
+            int[] shape,
+            double scale,
+            double softCap,
+            FloatBuffer queries,
+            long[] firstPositions,
+            ByteBuffer[] keyPages,
+            ByteBuffer[] valuePages,
+            long[] places,
+            int[] pageCounts,
+            FloatBuffer state);
+
+    /** Throws what a status stands for, unless it is {@link #OK}. */
+    static void check(int status) {
+        switch (status) {
+            case OK -> {}
+            case OUT_OF_MEMORY -> throw new OutOfMemoryError("no native memory for the attention kernel's scratch");
+            case UNSUPPORTED_ISA ->
+                throw new UnsupportedOperationException(
+                        "this machine cannot run that instruction-set tier; the best it can is " + Isa.of(bestIsa()));
+            default -> throw new IllegalArgumentException("the native kernel refused its arguments: status=" + status);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+package io.github.treeattention.nativeops;
+
+import java.util.Optional;
+
+/**
+ * Whether the native library is there and what it runs on. Loaded once, at the first question; a failure is kept and
+ * told, never thrown by the questions themselves.
+ */
+public final class NativeOps {
+    /** System property: threads a kernel call may use; else {@code TREE_ATTENTION_THREADS}, else one per core. */
+    public static final String THREADS_PROPERTY = "treeattention.threads";
+
+    @SuppressWarnings("StaticAssignmentOfThrowable") // kept to be told at every question, thrown by none
+    private static final Throwable UNAVAILABILITY_CAUSE = load();
+
+    private NativeOps() {}
+
+    public static boolean isAvailable() {
+        return UNAVAILABILITY_CAUSE == null;
+    }
+
+    /** Empty if the library is loaded, else why not. */
+    public static Optional<Throwable> unavailabilityCause() {
+        return Optional.ofNullable(UNAVAILABILITY_CAUSE);
+    }
+
+    /**
+     * The instruction-set tier that kernels use: {@code "generic"}, {@code "avx2"} or {@code "avx512"}. The environment
+     * variable {@code TREE_ATTENTION_MAX_ISA} caps it.
+     *
+     * @throws IllegalStateException if the library is not available
+     */
+    public static String activeIsa() {
+        ensureAvailable();
+        return Isa.of(Bindings.activeIsa()).toString();
+    }
+
+    /**
+     * Threads that a kernel call may use, the calling one included.
+     *
+     * @throws IllegalStateException if the library is not available
+     */
+    public static int threads() {
+        ensureAvailable();
+        return Bindings.threads();
+    }
+
+    /**
+     * Sets how many threads a kernel call may use, for the whole process; results do not depend on it.
+     *
+     * @throws IllegalArgumentException if less than 1
+     * @throws IllegalStateException if the library is not available
+     */
+    public static void setThreads(int threads) {
+        ensureAvailable();
+        if (threads < 1) {
+            throw new IllegalArgumentException("threads must be at least 1: got " + threads);
+        }
+        Bindings.check(Bindings.setThreads(threads));
+    }
+
+    static void ensureAvailable() {
+        if (UNAVAILABILITY_CAUSE != null) {
+            throw new IllegalStateException(
+                    "the native library is not available: " + UNAVAILABILITY_CAUSE.getMessage(), UNAVAILABILITY_CAUSE);
+        }
+    }
+
+    private static Throwable load() {
+        try {
+            NativeLibraryLoader.load();
+            String threads = System.getProperty(THREADS_PROPERTY);
+            if (threads != null) {
+                Bindings.check(Bindings.setThreads(Integer.parseInt(threads)));
+            }
+            return null;
+        } catch (LinkageError | RuntimeException failure) {
+            return failure;
+        }
+    }
+}

@@ -1,0 +1,309 @@
+// ta_partial: checks the arguments, cuts the work into units and runs them on the pool.
+//
+// How the work is cut depends on shapes alone, never on the number of threads, and partial results merge in key order:
+// the same call gives the same bits on any number of threads.
+
+#include <cmath>
+#include <new>
+
+#include "cpu_features.h"
+#include "kernel_table.h"
+#include "scratch.h"
+#include "thread_pool.h"
+
+namespace ta {
+namespace {
+
+constexpr int64_t kUnitsWanted = 256;        // enough for an even load on many cores
+constexpr int64_t kSmallestSplit = 2 * kTileKeys;
+constexpr int64_t kInlineWork = 1 << 18;     // multiply-adds below which waking a thread costs more than it gains
+constexpr size_t kPartialBytes = 4u << 20;   // bound on the memory of partial results
+
+// The units of a call, numbered batch row by batch row; within one: last row block first, then split, then head.
+struct Plan {
+    const Problem *problem;
+    const Kernels *kernels;
+    bool decode;
+    int32_t block_rows;
+    int64_t blocks;        // row blocks of a KV head
+    int64_t split_keys;    // keys of a split
+    int64_t splits;        // splits of a row block, the same for all; those beyond its keys are empty
+    Partial partials;      // [batch][kv_heads][blocks][splits][block_rows], null where splits == 1
+    bool out_of_memory;
+};
+
+thread_local Scratch thread_scratch;
+thread_local Scratch call_scratch;
+
+const Kernels *kernels_of(int32_t isa) {
+    switch (isa) {
+        case TA_ISA_GENERIC: return &kernels_generic;
+#if defined(__x86_64__)
+        case TA_ISA_AVX2: return &kernels_avx2;
+        case TA_ISA_AVX512: return &kernels_avx512;
+#endif
+        default: return nullptr;
+    }
+}
+
+// The first local index whose position is at least position.
+int64_t index_of(const ShardView &shard, int64_t position) {
+    int64_t low = 0, high = shard.page_count;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (shard.pages[middle].start + shard.pages[middle].length <= position) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low == shard.page_count || position <= shard.pages[low].start) {
+        return shard.first_index[low];
+    }
+    return shard.first_index[low] + (position - shard.pages[low].start);
+}
+
+// Local keys that some row of the block sees; the start is moved down to a tile border.
+void visible_keys(const Problem &problem, int32_t batch, int64_t first_row, int64_t last_row, int64_t *from, int64_t *to) {
+    const ShardView &shard = problem.shards[batch];
+    *from = 0;
+    *to = shard.first_index[shard.page_count];
+    if (problem.spec.causal) {
+        const int64_t first = problem.first_positions[batch] + first_row / problem.group;
+        const int64_t last = problem.first_positions[batch] + last_row / problem.group;
+        *to = index_of(shard, last + 1);
+        if (problem.spec.sliding_window > 0) {
+            *from = index_of(shard, first - problem.spec.sliding_window + 1) / kTileKeys * kTileKeys;
+        }
+    }
+    *from = *from < *to ? *from : *to;
+}
+
+int64_t block_end(const Plan &plan, int64_t block) {
+    const int64_t end = (block + 1) * plan.block_rows;
+    return end < plan.problem->rows ? end : plan.problem->rows;
+}
+
+// Chooses the split so that about kUnitsWanted units of equal work come out, within kPartialBytes.
+void choose_splits(Plan *plan) {
+    const Problem &problem = *plan->problem;
+    const int64_t row_units = problem.spec.batch * static_cast<int64_t>(problem.spec.kv_heads) * plan->blocks;
+    plan->splits = 1;
+    plan->split_keys = INT64_MAX / 2;
+    if (row_units >= kUnitsWanted) {
+        return;
+    }
+    int64_t total = 0, longest = 0;
+    for (int32_t b = 0; b < problem.spec.batch; b++) {
+        for (int64_t block = 0; block < plan->blocks; block++) {
+            int64_t from, to;
+            visible_keys(problem, b, block * plan->block_rows, block_end(*plan, block) - 1, &from, &to);
+            total += (to - from) * problem.spec.kv_heads;
+            longest = to - from > longest ? to - from : longest;
+        }
+    }
+    const int64_t row_bytes = (problem.value_stride + 2) * static_cast<int64_t>(sizeof(float));
+    const int64_t most = static_cast<int64_t>(kPartialBytes) / (row_units * plan->block_rows * row_bytes);
+    int64_t keys = total / kUnitsWanted;
+    keys = most < 1 || keys * most < longest ? longest / (most < 1 ? 1 : most) + 1 : keys;
+    keys = keys < kSmallestSplit ? kSmallestSplit : keys;
+    keys = (keys + kTileKeys - 1) / kTileKeys * kTileKeys;
+    if (keys < longest) {
+        plan->split_keys = keys;
+        plan->splits = (longest + keys - 1) / keys;
+    }
+}
+
+Partial partial_of(const Plan &plan, int64_t index) {
+    const int64_t row = index * plan.block_rows;
+    return Partial{plan.partials.out + row * plan.problem->value_stride, plan.partials.max + row, plan.partials.sum + row};
+}
+
+// Row blocks are numbered from the last (the longest under a causal mask) so that no long unit starts late.
+Unit row_unit(const Plan &plan, int64_t number) {
+    const ta_spec &spec = plan.problem->spec;
+    Unit unit{};
+    unit.kv_head = static_cast<int32_t>(number % spec.kv_heads);
+    number /= spec.kv_heads;
+    unit.batch = static_cast<int32_t>(number % spec.batch);
+    const int64_t block = plan.blocks - 1 - number / spec.batch;
+    unit.first_row = block * plan.block_rows;
+    unit.row_count = static_cast<int32_t>(block_end(plan, block) - unit.first_row);
+    return unit;
+}
+
+void run_unit(void *context, int64_t item) {
+    Plan &plan = *static_cast<Plan *>(context);
+    const Problem &problem = *plan.problem;
+    const int64_t row_units = problem.spec.batch * static_cast<int64_t>(problem.spec.kv_heads) * plan.blocks;
+    const int64_t split = item / row_units, row_number = item % row_units;
+    Unit unit = row_unit(plan, row_number);
+    visible_keys(problem, unit.batch, unit.first_row, unit.first_row + unit.row_count - 1, &unit.from, &unit.to);
+    if (plan.splits > 1) {
+        const int64_t from = unit.from + split * plan.split_keys;
+        unit.from = from < unit.to ? from : unit.to;
+        unit.to = unit.from + plan.split_keys < unit.to ? unit.from + plan.split_keys : unit.to;
+        unit.partial = partial_of(plan, row_number * plan.splits + split);
+    }
+    const size_t bytes =
+        plan.decode ? plan.kernels->decode_scratch(&problem) : plan.kernels->tile_scratch(&problem);
+    void *const scratch = thread_scratch.reserve(bytes);
+    if (scratch == nullptr) {
+        __atomic_store_n(&plan.out_of_memory, true, __ATOMIC_RELAXED);
+        return;
+    }
+    (plan.decode ? plan.kernels->decode : plan.kernels->tile)(&problem, &unit, scratch);
+}
+
+void merge_unit(void *context, int64_t item) {
+    const Plan &plan = *static_cast<Plan *>(context);
+    const Unit unit = row_unit(plan, item);
+    const Partial first = partial_of(plan, item * plan.splits);
+    plan.kernels->merge(plan.problem, &unit, &first, plan.splits, plan.block_rows);
+}
+
+// pass 1: cut; pass 2: every unit's rows against its keys; pass 3: merge the splits of a row block
+ta_status run(const Problem &problem, const Kernels &kernels) {
+    Plan plan{};
+    plan.problem = &problem;
+    plan.kernels = &kernels;
+    plan.decode = problem.rows <= kernels.decode_rows;
+    plan.block_rows = plan.decode ? static_cast<int32_t>(problem.rows) : kernels.tile_rows;
+    plan.block_rows = problem.rows < plan.block_rows ? static_cast<int32_t>(problem.rows) : plan.block_rows;
+    plan.blocks = (problem.rows + plan.block_rows - 1) / plan.block_rows;
+    choose_splits(&plan);
+    const int64_t row_units = problem.spec.batch * static_cast<int64_t>(problem.spec.kv_heads) * plan.blocks;
+    if (plan.splits > 1) {
+        const int64_t rows = row_units * plan.splits * plan.block_rows;
+        Carver measure(nullptr);
+        for (int pass = 0; pass < 2; pass++) {
+            void *const block = pass == 0 ? nullptr : call_scratch.reserve(measure.used());
+            if (pass == 1 && block == nullptr) {
+                return TA_OUT_OF_MEMORY;
+            }
+            Carver carver(block);
+            plan.partials.out = carver.take<float>(rows * problem.value_stride);
+            plan.partials.max = carver.take<float>(rows);
+            plan.partials.sum = carver.take<float>(rows);
+            measure = carver;
+        }
+    }
+    int64_t keys = 0;
+    for (int32_t b = 0; b < problem.spec.batch; b++) {
+        keys += problem.shards[b].first_index[problem.shards[b].page_count];
+    }
+    const int64_t work =
+        keys * problem.spec.heads * problem.spec.queries * (problem.spec.head_dim + problem.spec.value_dim);
+    const int64_t units = row_units * plan.splits;
+    if (work < kInlineWork) {
+        for (int64_t i = 0; i < units; i++) {
+            run_unit(&plan, i);
+        }
+    } else {
+        run_parallel(units, run_unit, &plan);
+    }
+    if (plan.out_of_memory) {
+        return TA_OUT_OF_MEMORY;
+    }
+    for (int64_t i = 0; plan.splits > 1 && i < row_units; i++) {
+        merge_unit(&plan, i);
+    }
+    return TA_OK;
+}
+
+bool valid(const ta_spec &spec) {
+    return spec.batch >= 1 && spec.heads >= 1 && spec.kv_heads >= 1 && spec.heads % spec.kv_heads == 0 &&
+           spec.queries >= 1 && spec.head_dim >= 1 && spec.value_dim >= 1 && spec.kv_type >= TA_F32 &&
+           spec.kv_type <= TA_F16 && std::isfinite(spec.scale) && spec.soft_cap >= 0 && std::isfinite(spec.soft_cap) &&
+           spec.sliding_window >= 0 && (spec.sliding_window == 0 || spec.causal);
+}
+
+bool valid(const ta_shard &shard) {
+    if (shard.page_count < 0 || shard.page_size < 1 || (shard.page_count > 0 && shard.pages == nullptr)) {
+        return false;
+    }
+    int64_t end = 0;
+    for (int64_t i = 0; i < shard.page_count; i++) {
+        const ta_page &page = shard.pages[i];
+        if (page.keys == nullptr || page.values == nullptr || page.length < 1 || page.length > shard.page_size ||
+            page.start < end) {
+            return false;
+        }
+        end = page.start + page.length;
+    }
+    return true;
+}
+
+// Views of the shards in one block of memory that the caller frees; null if there is none to be had.
+ShardView *view_shards(const ta_shard *shards, int32_t batch) {
+    int64_t pages = 0;
+    for (int32_t b = 0; b < batch; b++) {
+        pages += shards[b].page_count + 1;
+    }
+    const size_t views = static_cast<size_t>(batch) * sizeof(ShardView);
+    char *const block = static_cast<char *>(std::malloc(views + static_cast<size_t>(pages) * sizeof(int64_t)));
+    if (block == nullptr) {
+        return nullptr;
+    }
+    ShardView *const view = reinterpret_cast<ShardView *>(block);
+    int64_t *index = reinterpret_cast<int64_t *>(block + views);
+    for (int32_t b = 0; b < batch; b++) {
+        view[b] = ShardView{shards[b].pages, index, shards[b].page_count, shards[b].page_size};
+        *index++ = 0;
+        for (int64_t i = 0; i < shards[b].page_count; i++, index++) {
+            *index = index[-1] + shards[b].pages[i].length;
+        }
+    }
+    return view;
+}
+
+Problem problem_of(const ta_spec &spec) {
+    constexpr double log2e = 1.4426950408889634;
+    Problem problem{};
+    problem.spec = spec;
+    problem.group = spec.heads / spec.kv_heads;
+    problem.rows = static_cast<int64_t>(spec.queries) * problem.group;
+    problem.value_stride = (spec.value_dim + 31) / 32 * 32;
+    problem.query_sign = spec.scale > 0 ? 1.0f : spec.scale < 0 ? -1.0f : 0.0f;
+    // With a soft cap scores leave the cap as natural logits; else the scale goes into the exponent.
+    problem.natural = spec.soft_cap > 0 || spec.scale == 0 ? 1 : std::fabs(spec.scale);
+    problem.factor = static_cast<float>(problem.natural * log2e);
+    return problem;
+}
+
+}  // namespace
+}  // namespace ta
+
+ta_status ta_partial(const ta_partial_params *params) {
+    if (params == nullptr || !ta::valid(params->spec) || params->q == nullptr || params->first_positions == nullptr ||
+        params->shards == nullptr || params->state == nullptr) {
+        return TA_INVALID_ARGUMENT;
+    }
+    for (int32_t b = 0; b < params->spec.batch; b++) {
+        if (!ta::valid(params->shards[b])) {
+            return TA_INVALID_ARGUMENT;
+        }
+    }
+    const int32_t isa = params->spec.isa == TA_ISA_ACTIVE ? ta::active_isa() : params->spec.isa;
+    if (isa < TA_ISA_GENERIC || isa > ta::best_isa()) {
+        return TA_UNSUPPORTED_ISA;
+    }
+    ta::ShardView *const shards = ta::view_shards(params->shards, params->spec.batch);
+    if (shards == nullptr) {
+        return TA_OUT_OF_MEMORY;
+    }
+    ta::Problem problem = ta::problem_of(params->spec);
+    problem.q = params->q;
+    problem.first_positions = params->first_positions;
+    problem.shards = shards;
+    problem.state = params->state;
+    const ta_status status = ta::run(problem, *ta::kernels_of(isa));
+    std::free(shards);
+    return status;
+}
+
+int32_t ta_threads(void) { return ta::pool_threads(); }
+
+ta_status ta_set_threads(int32_t threads) {
+    return threads < 1 ? TA_INVALID_ARGUMENT : ta::set_pool_threads(threads) ? TA_OK : TA_OUT_OF_MEMORY;
+}

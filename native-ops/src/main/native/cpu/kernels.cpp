@@ -1,0 +1,46 @@
+// One tier's kernels. build.sh compiles this file once per tier with that tier's compiler flags and TA_TIER set.
+
+#if defined(TA_TIER_AVX512)
+#define TA_TIER avx512
+#define TA_TABLE kernels_avx512
+#define TA_SIMD_HEADER "simd_avx512.h"
+#elif defined(TA_TIER_AVX2)
+#define TA_TIER avx2
+#define TA_TABLE kernels_avx2
+#define TA_SIMD_HEADER "simd_avx2.h"
+#else
+#define TA_TIER generic
+#define TA_TABLE kernels_generic
+#define TA_SIMD_HEADER "simd_generic.h"
+#endif
+
+#if !defined(TA_TIER_AVX2) && !defined(TA_TIER_AVX512)
+#include <cstdint>
+#else
+#include <immintrin.h>
+#endif
+#include <cmath>
+#include <cstring>
+
+#include "kernel_table.h"
+#include "scratch.h"
+#include "simd.h"
+#include "softmax.h"
+#include "keys.h"
+#include "micro.h"
+#include "tile.h"
+#include "decode.h"
+
+namespace ta {
+
+const Kernels TA_TABLE = {
+    TA_TIER::kTileRows,
+    TA_TIER::kDecodeMostRows,
+    TA_TIER::tile_scratch,
+    TA_TIER::tile,
+    TA_TIER::decode_scratch,
+    TA_TIER::decode,
+    TA_TIER::merge,
+};
+
+}  // namespace ta

@@ -1,0 +1,86 @@
+// The two register-blocked products that prefill and backward are made of.
+#pragma once
+
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace ta {
+namespace TA_TIER {
+
+// c[M][N*W] = a[M][k] b[k][N*W]; a's rows are lda apart, b and c are dense.
+template <int M, int N>
+INLINE void dot_block(const float *a, int64_t lda, const float *b, int64_t k, float *c) {
+    F sum[M][N];
+    UNROLL
+    for (int m = 0; m < M; m++) {
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            sum[m][n] = zero();
+        }
+    }
+    for (int64_t i = 0; i < k; i++) {
+        F right[N];
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            right[n] = load(b + (i * N + n) * W);
+        }
+        UNROLL
+        for (int m = 0; m < M; m++) {
+            const F left = set1(a[m * lda + i]);
+            UNROLL
+            for (int n = 0; n < N; n++) {
+                sum[m][n] = fma(left, right[n], sum[m][n]);
+            }
+        }
+    }
+    UNROLL
+    for (int m = 0; m < M; m++) {
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            store(c + (m * N + n) * W, sum[m][n]);
+        }
+    }
+}
+
+// c[M][N*W] = scale[M] * c + a^T b for a[k][M], b[k][N*W]; rows of a, b, c are lda, ldb, ldc apart.
+template <int M, int N>
+INLINE void sum_block(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t k, const float *scale, float *c,
+                      int64_t ldc) {
+    F sum[M][N];
+    UNROLL
+    for (int m = 0; m < M; m++) {
+        const F factor = set1(scale[m]);
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            sum[m][n] = mul(factor, load(c + m * ldc + n * W));
+        }
+    }
+    for (int64_t i = 0; i < k; i++) {
+        F right[N];
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            right[n] = load(b + i * ldb + n * W);
+        }
+        UNROLL
+        for (int m = 0; m < M; m++) {
+            const F left = set1(a[i * lda + m]);
+            UNROLL
+            for (int n = 0; n < N; n++) {
+                sum[m][n] = fma(left, right[n], sum[m][n]);
+            }
+        }
+    }
+    UNROLL
+    for (int m = 0; m < M; m++) {
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            store(c + m * ldc + n * W, sum[m][n]);
+        }
+    }
+}
+
+}  // namespace TA_TIER
+}  // namespace ta

@@ -1,0 +1,288 @@
+// Many query rows: blocks of rows against tiles of keys with online softmax.
+//
+// Scores are computed transposed, [key][row] with rows in the lanes: keys are then read in place, one scalar at a time,
+// only the queries are packed (once per unit), maxima and sums need no horizontal steps, and any head_dim runs at full
+// speed. A panel is 3 vectors of rows; its scores stay in L1 between the two products.
+#pragma once
+
+namespace ta {
+namespace TA_TIER {
+
+constexpr int kTileRows = W == 16 ? 192 : 96;
+constexpr int kPanel = 3 * W;        // rows of a panel
+constexpr int kValuePanel = 2 * W;   // columns of a panel of values
+static_assert(kTileRows % kPanel == 0 && kPanel % kSumRows == 0, "panels must divide blocks");
+static_assert(W % kSumRowsSmall == 0 && 32 % kValuePanel == 0 && kTileKeys >= kDotRows, "whole micro-kernels only");
+
+struct TileMemory {
+    float *q;           // [panels][head_dim][panel's rows]
+    float *out;         // [kTileRows][value_stride]
+    float *scores;      // [kTileKeys][panel's rows]
+    float *keys;        // [kTileKeys][head_dim], for tiles that cannot be read in place
+    float *values;      // [value panels][kTileKeys][kValuePanel]
+    float *max;         // [kTileRows], and so the following
+    float *sum;
+    float *correction;
+    float *lo;          // visible keys of a row within the tile: lo <= j < hi
+    float *hi;
+    int64_t *positions; // [kTileKeys]
+
+    size_t carve(const Problem &p, void *block) {
+        Carver carver(block);
+        q = carver.take<float>(static_cast<int64_t>(kTileRows) * p.spec.head_dim);
+        out = carver.take<float>(static_cast<int64_t>(kTileRows) * p.value_stride);
+        scores = carver.take<float>(kTileKeys * kPanel);
+        keys = carver.take<float>(static_cast<int64_t>(kTileKeys) * p.spec.head_dim);
+        values = carver.take<float>(static_cast<int64_t>(kTileKeys) * p.value_stride);
+        max = carver.take<float>(kTileRows);
+        sum = carver.take<float>(kTileRows);
+        correction = carver.take<float>(kTileRows);
+        lo = carver.take<float>(kTileRows);
+        hi = carver.take<float>(kTileRows);
+        positions = carver.take<int64_t>(kTileKeys);
+        return carver.used();
+    }
+};
+
+static size_t tile_scratch(const Problem *problem) {
+    TileMemory memory;
+    return memory.carve(*problem, nullptr);
+}
+
+// n elements of any type to float
+template <class T>
+INLINE void widen_row(const T *from, float *to, int64_t n) {
+    int64_t i = 0;
+    for (; i + W <= n; i += W) {
+        store(to + i, load(from + i));
+    }
+    if (i < n) {
+        store_part(to + i, load_part(from + i, static_cast<int>(n - i)), static_cast<int>(n - i));
+    }
+}
+
+// A tile as the products want it.
+struct Tile {
+    const float *keys;  // [count, at least kDotRows rows readable][head_dim]
+    int count;
+    bool masked;        // lo and hi say what is visible; else everything is
+};
+
+// q of the unit's rows to panels; rows beyond the last are zero
+INLINE void pack_queries(const Problem &p, const Unit &u, TileMemory &m) {
+    const int vectors = (u.row_count + W - 1) / W;
+    const int dim = p.spec.head_dim;
+    for (int v = 0; v < vectors; v += 3) {
+        const int width = smaller(3, vectors - v) * W;
+        float *const panel = m.q + static_cast<int64_t>(v) * W * dim;
+        for (int i = 0; i < width; i++) {
+            const int row = v * W + i;
+            const float *const from = row < u.row_count && p.query_sign != 0 ? query_of(p, u, u.first_row + row) : nullptr;
+            for (int d = 0; d < dim; d++) {
+                panel[static_cast<int64_t>(d) * width + i] = from == nullptr ? 0.0f : p.query_sign * from[d];
+            }
+        }
+    }
+}
+
+// Values of consecutive keys to columns of panels, rows j.. of the tile; columns beyond value_dim are zero
+template <class T>
+INLINE void pack_values(const T *from, int64_t dim, int64_t stride, int rows, int j, float *values) {
+    for (int64_t column = 0; column < stride; column += W) {
+        float *to = values + (column / kValuePanel * kTileKeys + j) * kValuePanel + column % kValuePanel;
+        const int left = smaller(dim - column, W);
+        for (int r = 0; r < rows; r++, to += kValuePanel) {
+            const T *const at = from + r * dim + column;
+            store(to, left == W ? load(at) : left > 0 ? load_part(at, left) : zero());
+        }
+    }
+}
+
+// pass 1: keys (in place if they may be), values and positions; pass 2: what each row sees of them
+template <class T>
+INLINE Tile load_tile(const Problem &p, const Unit &u, KeyCursor &cursor, int64_t left, TileMemory &m) {
+    const int64_t dim = p.spec.head_dim;
+    Tile tile{m.keys, smaller(left, kTileKeys), false};
+    for (int j = 0; j < tile.count;) {
+        const KeyCursor::Run run = cursor.next(tile.count - j);
+        const T *const keys = static_cast<const T *>(run.page->keys) + run.row * dim;
+        if (sizeof(T) == sizeof(float) && run.count == tile.count && run.count >= kDotRows) {
+            tile.keys = reinterpret_cast<const float *>(keys);
+        } else {
+            widen_row(keys, m.keys + j * dim, run.count * dim);
+        }
+        const T *const values = static_cast<const T *>(run.page->values) + run.row * p.spec.value_dim;
+        pack_values(values, p.spec.value_dim, p.value_stride, run.count, j, m.values);
+        for (int i = 0; i < run.count; i++) {
+            m.positions[j + i] = run.position + i;
+        }
+        j += run.count;
+    }
+    for (int64_t i = tile.count * dim; i < kDotRows * dim; i++) {
+        m.keys[i] = 0;
+    }
+    tile.masked = !all_visible(p, u, m.positions[0], m.positions[tile.count - 1]);
+    if (tile.masked) {
+        visible_range(p, u, m.positions, tile.count, static_cast<int>(round_up(u.row_count, W)), m.lo, m.hi);
+    }
+    return tile;
+}
+
+// cap * tanh(scale * s / cap) of scores [keys][N*W]
+template <int N>
+INLINE void cap_scores(const Problem &p, float *scores, int from, int to) {
+    const F inner = set1(static_cast<float>(__builtin_fabs(p.spec.scale) / p.spec.soft_cap));
+    const F cap = set1(static_cast<float>(p.spec.soft_cap));
+    for (int64_t i = from * N; i < static_cast<int64_t>(to) * N; i++) {
+        store(scores + i * W, mul(cap, tanh(mul(load(scores + i * W), inner))));
+    }
+}
+
+// Scores of keys from..to-1 to probabilities relative to the rows' new maximum.
+// pass 1: mask, maximum; pass 2: exponentials, sum
+template <int N, bool Masked>
+INLINE void softmax_panel(const Problem &p, TileMemory &m, int row, int from, int to) {
+    F top[N], lo[N], hi[N];
+    UNROLL
+    for (int n = 0; n < N; n++) {
+        top[n] = load(m.max + row + n * W);
+        lo[n] = load(m.lo + row + n * W);
+        hi[n] = load(m.hi + row + n * W);
+    }
+    for (int j = from; j < to; j++) {
+        float *const scores = m.scores + static_cast<int64_t>(j) * N * W;
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            F s = load(scores + n * W);
+            if (Masked) {
+                const F key = set1(static_cast<float>(j));
+                s = less(key, lo[n], set1(kMinusInfinity), less(key, hi[n], s, set1(kMinusInfinity)));
+                store(scores + n * W, s);
+            }
+            top[n] = max(top[n], s);
+        }
+    }
+    F minus_reference[N], sum[N];
+    const F factor = set1(p.factor);
+    UNROLL
+    for (int n = 0; n < N; n++) {
+        const F none = set1(kMinusInfinity);
+        const F product = mul(top[n], factor);
+        minus_reference[n] = sub(zero(), less(none, top[n], product, zero()));
+        const F old = load(m.max + row + n * W);
+        const F correction = exp2(add(mul(old, factor), minus_reference[n]));
+        store(m.correction + row + n * W, correction);
+        store(m.max + row + n * W, top[n]);
+        sum[n] = mul(correction, load(m.sum + row + n * W));
+    }
+    for (int j = from; j < to; j++) {
+        float *const scores = m.scores + static_cast<int64_t>(j) * N * W;
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            const F e = exp2(fma(load(scores + n * W), factor, minus_reference[n]));
+            store(scores + n * W, e);
+            sum[n] = add(sum[n], e);
+        }
+    }
+    UNROLL
+    for (int n = 0; n < N; n++) {
+        store(m.sum + row + n * W, sum[n]);
+    }
+}
+
+// out[M rows] = correction * out + probabilities^T values, over all columns of one panel of values
+template <int M>
+INLINE void sum_rows(const Problem &p, TileMemory &m, const Tile &tile, int width, int panel_row, int r, int64_t column,
+                     int from, int to) {
+    const int row = panel_row + r;
+    if (tile.masked) {
+        from = static_cast<int>(m.lo[row]);
+        to = static_cast<int>(m.hi[row + M - 1]);
+    }
+    const int64_t keys = to > from ? to - from : 0;
+    const float *const weights = m.scores + static_cast<int64_t>(from) * width + r;
+    const float *const values = m.values + column * kTileKeys + static_cast<int64_t>(from) * kValuePanel;
+    float *const out = m.out + row * static_cast<int64_t>(p.value_stride) + column;
+    if (p.spec.value_dim - column <= W) {
+        sum_block<M, 1>(weights, width, values, kValuePanel, keys, m.correction + row, out, p.value_stride);
+    } else {
+        sum_block<M, 2>(weights, width, values, kValuePanel, keys, m.correction + row, out, p.value_stride);
+    }
+}
+
+// One panel of N vectors of rows against a tile.
+// pass 1: scores = K Q^T; pass 2: softmax; pass 3: out = correction * out + P V
+template <int N>
+static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &tile, int row) {
+    const int width = N * W;
+    int from = 0, to = tile.count;
+    if (tile.masked) {
+        from = static_cast<int>(m.lo[row]);
+        to = static_cast<int>(m.hi[row + width - 1]);
+        if (from >= to) {
+            return;
+        }
+    }
+    const int64_t dim = p.spec.head_dim;
+    const float *const queries = m.q + row * dim;
+    const int last = tile.count > kDotRows ? tile.count - kDotRows : 0;
+    for (int j = from; j < to; j += kDotRows) {
+        const int at = smaller(j, last);  // the last block overlaps the one before rather than read beyond the tile
+        dot_block<kDotRows, N>(tile.keys + at * dim, dim, queries, dim, m.scores + static_cast<int64_t>(at) * width);
+    }
+    if (p.spec.soft_cap > 0) {
+        cap_scores<N>(p, m.scores, from, to);
+    }
+    if (tile.masked) {
+        softmax_panel<N, true>(p, m, row, from, to);
+    } else {
+        softmax_panel<N, false>(p, m, row, from, to);
+    }
+    for (int64_t column = 0; column < p.spec.value_dim; column += kValuePanel) {
+        int r = 0;
+        for (; r + kSumRows <= width && row + r < u.row_count; r += kSumRows) {
+            sum_rows<kSumRows>(p, m, tile, width, row, r, column, from, to);
+        }
+        for (; r < width && row + r < u.row_count; r += kSumRowsSmall) {
+            sum_rows<kSumRowsSmall>(p, m, tile, width, row, r, column, from, to);
+        }
+    }
+}
+
+template <class T>
+static void tile_rows(const Problem &p, const Unit &u, TileMemory &m) {
+    const int vectors = (u.row_count + W - 1) / W;
+    pack_queries(p, u, m);
+    std::memset(m.out, 0, static_cast<size_t>(vectors * W) * static_cast<size_t>(p.value_stride) * sizeof(float));
+    for (int r = 0; r < vectors * W; r++) {
+        m.max[r] = kMinusInfinity;
+        m.sum[r] = m.lo[r] = m.hi[r] = 0;
+    }
+    if (u.from < u.to) {
+        KeyCursor cursor(p, u, u.from);
+        for (int64_t key = u.from; key < u.to; key += kTileKeys) {
+            const Tile tile = load_tile<T>(p, u, cursor, u.to - key, m);
+            for (int v = 0; v < vectors; v += 3) {
+                switch (smaller(3, vectors - v)) {
+                    case 1: panel<1>(p, u, m, tile, v * W); break;
+                    case 2: panel<2>(p, u, m, tile, v * W); break;
+                    default: panel<3>(p, u, m, tile, v * W); break;
+                }
+            }
+        }
+    }
+    finish(p, u, m.out, p.value_stride, m.max, m.sum);
+}
+
+static void tile(const Problem *problem, const Unit *unit, void *scratch) {
+    TileMemory memory;
+    memory.carve(*problem, scratch);
+    switch (problem->spec.kv_type) {
+        case TA_BF16: tile_rows<Bf16>(*problem, *unit, memory); break;
+        case TA_F16: tile_rows<F16>(*problem, *unit, memory); break;
+        default: tile_rows<float>(*problem, *unit, memory); break;
+    }
+}
+
+}  // namespace TA_TIER
+}  // namespace ta

@@ -1,0 +1,85 @@
+/* C ABI of tree-attention's CPU kernels: params structs in, a status out; no exceptions, no output, no globals to set. */
+#ifndef TREE_ATTENTION_H
+#define TREE_ATTENTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define TA_API __attribute__((visibility("default")))
+#else
+#define TA_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum ta_status {
+    TA_OK = 0,
+    TA_INVALID_ARGUMENT = 1, /* a size below its minimum, a null pointer, an unknown type */
+    TA_OUT_OF_MEMORY = 2,    /* scratch memory could not be had; nothing was written */
+    TA_UNSUPPORTED_ISA = 3   /* the tier asked for cannot run on this machine */
+} ta_status;
+
+/* Element types of keys and values. Arithmetic is float32 whatever the type. */
+typedef enum ta_kv_type { TA_F32 = 0, TA_BF16 = 1, TA_F16 = 2 } ta_kv_type;
+
+/* Instruction-set tiers, lowest first. TA_ISA_ACTIVE is the best that the machine and TREE_ATTENTION_MAX_ISA allow. */
+typedef enum ta_isa { TA_ISA_ACTIVE = -1, TA_ISA_GENERIC = 0, TA_ISA_AVX2 = 1, TA_ISA_AVX512 = 2, TA_ISA_COUNT = 3 } ta_isa;
+
+/* Consecutive global positions start .. start + length - 1 of one layer of one sequence. */
+typedef struct ta_page {
+    const void *keys;   /* [kv_heads][page_size][head_dim] */
+    const void *values; /* [kv_heads][page_size][value_dim] */
+    int64_t start;      /* global position of the first row */
+    int64_t length;     /* valid rows, 1..page_size; memory beyond them is never read */
+} ta_page;
+
+/* The keys of one batch row: pages in ascending order of position. */
+typedef struct ta_shard {
+    const ta_page *pages;
+    int64_t page_count; /* 0 for a batch row without keys */
+    int64_t page_size;  /* rows from one head to the next within a page */
+} ta_shard;
+
+/* What is computed, apart from the data; the meaning of each field is AttentionSpec's. */
+typedef struct ta_spec {
+    int32_t batch;
+    int32_t heads;
+    int32_t kv_heads; /* divides heads; query head h reads key/value head h / (heads / kv_heads) */
+    int32_t queries;
+    int32_t head_dim;
+    int32_t value_dim;
+    int32_t kv_type; /* ta_kv_type */
+    int32_t causal;  /* 0 or 1 */
+    int64_t sliding_window; /* 0 for none, else needs causal */
+    double scale;
+    double soft_cap; /* 0 for none */
+    int32_t isa;     /* ta_isa */
+} ta_spec;
+
+typedef struct ta_partial_params {
+    ta_spec spec;
+    const float *q;                 /* [batch][heads][queries][head_dim] */
+    const int64_t *first_positions; /* [batch]: global position of query 0 */
+    const ta_shard *shards;         /* [batch] */
+    float *state;                   /* out: [batch][heads][queries][value_dim + 1], the natural-log lse last in each row */
+} ta_partial_params;
+
+/* The state of each query over the keys that it may see; a row that sees none becomes out = 0, lse = -inf. */
+TA_API ta_status ta_partial(const ta_partial_params *params);
+
+/* The tier that TA_ISA_ACTIVE stands for, and the best one that the machine itself can run. */
+TA_API ta_isa ta_active_isa(void);
+TA_API ta_isa ta_best_isa(void);
+TA_API const char *ta_isa_name(ta_isa isa);
+
+/* Threads that a call may use, its caller's included. Setting it takes effect at once; calls in flight finish first. */
+TA_API int32_t ta_threads(void);
+TA_API ta_status ta_set_threads(int32_t threads);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

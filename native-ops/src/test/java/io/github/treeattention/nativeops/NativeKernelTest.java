@@ -1,0 +1,64 @@
+package io.github.treeattention.nativeops;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.AttentionKernelContract;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Test;
+
+/** The kernels' contract, for every instruction-set tier that this machine can run. */
+class NativeKernelTest {
+
+    @Nested
+    class Generic extends TierContract {
+        Generic() {
+            super(Isa.GENERIC);
+        }
+    }
+
+    @Nested
+    class Avx2 extends TierContract {
+        Avx2() {
+            super(Isa.AVX2);
+        }
+    }
+
+    @Nested
+    class Avx512 extends TierContract {
+        Avx512() {
+            super(Isa.AVX512);
+        }
+    }
+
+    abstract static class TierContract extends AttentionKernelContract {
+        private final Isa isa;
+
+        TierContract(Isa isa) {
+            this.isa = isa;
+        }
+
+        @BeforeEach
+        void requireTier() {
+            assumeTrue(
+                    NativeOps.isAvailable(),
+                    () -> "no native library: "
+                            + NativeOps.unavailabilityCause()
+                                    .map(Throwable::getMessage)
+                                    .orElse(""));
+            assumeTrue(Bindings.bestIsa() >= isa.code(), () -> "this machine cannot run " + isa);
+        }
+
+        @Override
+        protected AttentionKernel kernel() {
+            return new NativeKernel(isa.code());
+        }
+
+        @Test
+        void shouldNameItsTier() {
+            assertEquals("native (" + isa + ")", kernel().description());
+        }
+    }
+}

@@ -1,0 +1,304 @@
+package io.github.treeattention.collective;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Arrays;
+
+/**
+ * Runs plans over a transport: the one progress engine of a member. It never waits in an offer: whatever can move, moves,
+ * and only when nothing can does it pause, look at the clock and ask the abort signal. Not thread-safe.
+ */
+final class Exchange implements Transport.FrameHandler {
+    /** Passes with progress between two looks at the clock. */
+    private static final int CHECK_INTERVAL = 256;
+
+    private final ProcessGroup group;
+    private final Transport transport;
+    private final AbortSignal abort;
+    private final long deadlineNanos;
+    private final FrameHeader header;
+    private final Backoff backoff;
+    private final ByteBuffer scratch;
+
+    private int[] moved = new int[16];
+    private Operation operation;
+    private long sequence;
+    private Plan plan;
+    private ReduceOp op;
+    private ByteBuffer source;
+    private ByteBuffer target;
+    private int targetBase;
+    private int sourceStart;
+    private int targetStart;
+    private int current;
+    private long startedAt;
+
+    private long payloadBytes;
+    private long messages;
+
+    private int blamedRank;
+    private String blamedFor;
+
+    /** @param neighbours how many members share this host's cores */
+    Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline, int neighbours) {
+        this.group = group;
+        this.transport = transport;
+        this.abort = abort;
+        deadlineNanos = deadline.toNanos();
+        header = new FrameHeader(group);
+        backoff = new Backoff(neighbours <= Runtime.getRuntime().availableProcessors());
+        scratch = ByteBuffer.allocateDirect(maxPayload()).order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    int maxPayload() {
+        return transport.maxFrameLength() - FrameHeader.LENGTH;
+    }
+
+    Traffic traffic(long calls) {
+        return new Traffic(payloadBytes, payloadBytes + FrameHeader.LENGTH * messages, messages, calls);
+    }
+
+    /**
+     * Buffers of one operation. Offsets of the plan are places in the operation's message.
+     *
+     * @param source what is sent; its position is the message's start
+     * @param target what is received into and reduced
+     * @param targetBase place in the message of the target's position
+     */
+    record Buffers(ByteBuffer source, ByteBuffer target, int targetBase) {
+
+        static Buffers inPlace(ByteBuffer message) {
+            return new Buffers(message, message, 0);
+        }
+    }
+
+    /**
+     * Runs one operation to its end.
+     *
+     * @param reduction null where the plan reduces nothing
+     * @throws CollectiveException if it cannot complete; nothing may be run afterwards
+     */
+    void run(
+            Operation kind,
+            AllReduceAlgorithm algorithm,
+            long number,
+            Plan steps,
+            Buffers buffers,
+            ReduceOp reduction) {
+        operation = kind;
+        sequence = number;
+        plan = steps;
+        op = reduction;
+        source = view(buffers.source);
+        target = view(buffers.target);
+        sourceStart = buffers.source.position();
+        targetStart = buffers.target.position();
+        targetBase = buffers.targetBase;
+        startedAt = System.nanoTime();
+        header.begin(kind, algorithm.code(), number);
+        try {
+            checkHealth();
+            moveAll();
+        } finally {
+            source = null;
+            target = null;
+        }
+    }
+
+    private static ByteBuffer view(ByteBuffer buffer) {
+        return buffer.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    private void moveAll() {
+        int size = plan.size();
+        if (moved.length < size) {
+            moved = new int[size];
+        }
+        Arrays.fill(moved, 0, size, 0);
+        backoff.reset();
+        int first = 0;
+        int passes = 0;
+        while (first < size) {
+            boolean progress = false;
+            for (int i = first; i < size; i++) {
+                progress |= isReady(i) && advance(i);
+            }
+            while (first < size && moved[first] == plan.step(first).chunks()) {
+                first++;
+            }
+            if (progress) {
+                backoff.reset();
+                if (++passes % CHECK_INTERVAL == 0) {
+                    checkHealth();
+                }
+            } else if (first < size && backoff.pause()) {
+                checkHealth();
+            }
+        }
+    }
+
+    private boolean isReady(int index) {
+        Plan.Step step = plan.step(index);
+        int chunk = moved[index];
+        return chunk < step.chunks()
+                && (step.after() < 0 || moved[step.after()] > chunk)
+                && (step.before() < 0
+                        || moved[step.before()] == plan.step(step.before()).chunks());
+    }
+
+    /** Moves the next chunk of a step if the transport lets it. */
+    private boolean advance(int index) {
+        Plan.Step step = plan.step(index);
+        current = index;
+        boolean done;
+        try {
+            done = switch (step.action()) {
+                case SEND -> send(step, moved[index]);
+                case COPY_OWN, REDUCE_OWN -> takeOwn(step, moved[index]);
+                default -> transport.poll(step.peer(), this);
+            };
+        } catch (FarewellException farewell) {
+            throw relayed(step.peer(), farewell);
+        } catch (TransportException | ProtocolException failure) {
+            checkAbort(failure);
+            throw failure(step.peer(), failure.getMessage(), failure);
+        }
+        if (done) {
+            moved[index]++;
+        }
+        return done;
+    }
+
+    private boolean send(Plan.Step step, int chunk) {
+        int offset = plan.chunkOffset(step, chunk);
+        int length = plan.chunkLength(step, chunk);
+        select(source, sourceStart + offset, length);
+        boolean last = chunk == step.chunks() - 1;
+        if (!transport.offer(step.peer(), header.encode(offset, length, last), source)) {
+            return false;
+        }
+        payloadBytes += length;
+        messages++;
+        return true;
+    }
+
+    @Override
+    public void onFrame(ByteBuffer frame) {
+        Plan.Step step = plan.step(current);
+        int chunk = moved[current];
+        int offset = plan.chunkOffset(step, chunk);
+        int length = plan.chunkLength(step, chunk);
+        header.check(frame, step.peer(), offset, length, chunk == step.chunks() - 1);
+        if (length == 0) {
+            return;
+        }
+        frame.position(frame.position() + FrameHeader.LENGTH);
+        select(target, targetStart + offset - targetBase, length);
+        switch (step.action()) {
+            case COPY -> target.put(target.position(), frame, frame.position(), length);
+            case REDUCE_HIGHER -> op.reduce(target, frame);
+            case REDUCE_LOWER -> {
+                scratch.clear().limit(length);
+                scratch.put(0, frame, frame.position(), length);
+                op.reduce(scratch, target);
+                target.put(target.position(), scratch, 0, length);
+            }
+            default -> throw new IllegalStateException("not a receiving step: " + step);
+        }
+    }
+
+    private boolean takeOwn(Plan.Step step, int chunk) {
+        int offset = plan.chunkOffset(step, chunk);
+        int length = plan.chunkLength(step, chunk);
+        select(source, sourceStart + offset, length);
+        select(target, targetStart + offset - targetBase, length);
+        if (step.action() == Plan.Action.COPY_OWN) {
+            target.put(target.position(), source, source.position(), length);
+        } else if (length > 0) {
+            op.reduce(target, source);
+        }
+        return true;
+    }
+
+    private static void select(ByteBuffer buffer, int position, int length) {
+        buffer.limit(position + length).position(position);
+    }
+
+    private void checkHealth() {
+        checkAbort(null);
+        if (Thread.currentThread().isInterrupted()) {
+            throw failure(group.rank(), "the thread was interrupted", null);
+        }
+        long elapsed = System.nanoTime() - startedAt;
+        if (elapsed > deadlineNanos) {
+            throw silence(elapsed);
+        }
+    }
+
+    /** The control plane sees the death itself; a link only sees that somebody is gone, perhaps for the same reason. */
+    private void checkAbort(Throwable cause) {
+        AbortSignal.Failure failure = abort.failure().orElse(null);
+        if (failure != null) {
+            throw failure(failure.rank(), failure.reason(), cause);
+        }
+    }
+
+    /** Blames the first peer that could have moved something and did not; the others are in the message. */
+    private CollectiveException silence(long elapsed) {
+        int blamed = CollectiveException.UNKNOWN_RANK;
+        StringBuilder waits = new StringBuilder();
+        for (int i = 0; i < plan.size(); i++) {
+            if (isReady(i)) {
+                Plan.Step step = plan.step(i);
+                blamed = blamed == CollectiveException.UNKNOWN_RANK ? step.peer() : blamed;
+                waits.append(waits.length() == 0 ? "" : ", ")
+                        .append(step.action() == Plan.Action.SEND ? "no room to send to rank " : "nothing from rank ")
+                        .append(step.peer());
+            }
+        }
+        return failure(
+                blamed,
+                "deadline of " + Duration.ofNanos(deadlineNanos) + " passed after " + elapsed / 1_000_000 + " ms: "
+                        + waits,
+                null);
+    }
+
+    private CollectiveException relayed(int sender, FarewellException farewell) {
+        CollectiveException failure =
+                failure(farewell.blamedRank(), farewell.getMessage() + " (reported by rank " + sender + ")", farewell);
+        blamedFor = farewell.getMessage();
+        return failure;
+    }
+
+    /** The exception for a failed operation, remembered for {@link #sayFarewell}. */
+    CollectiveException failure(int rank, String why, Throwable cause) {
+        boolean known = rank >= 0 && rank < group.worldSize();
+        blamedRank = known ? rank : CollectiveException.UNKNOWN_RANK;
+        blamedFor = why;
+        String host = known ? group.host(rank) : "";
+        return new CollectiveException(blamedRank, host, operation.toString(), sequence, why, cause);
+    }
+
+    /**
+     * Tells everybody whose link takes one more frame why this member has failed, so that they need not wait for their
+     * deadline and blame the right one. Nothing may be run afterwards.
+     */
+    void sayFarewell() {
+        byte[] reason = String.valueOf(blamedFor).getBytes(StandardCharsets.UTF_8);
+        int length = Math.min(reason.length, Math.min(FrameHeader.MAX_REASON_LENGTH, maxPayload()));
+        scratch.clear().limit(length);
+        scratch.put(0, reason, 0, length);
+        ByteBuffer last = header.encodeFarewell(blamedRank, length);
+        for (int peer = 0; peer < group.worldSize(); peer++) {
+            if (peer != group.rank()) {
+                try {
+                    transport.offer(peer, last, scratch);
+                } catch (TransportException gone) {
+                    // Whoever is gone needs no farewell.
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+package io.github.treeattention.collective.aeron;
+
+import io.aeron.Aeron;
+import io.aeron.exceptions.DriverTimeoutException;
+import io.github.treeattention.collective.AbortSignal;
+import io.github.treeattention.collective.CollectiveException;
+import io.github.treeattention.collective.ProcessGroup;
+import io.github.treeattention.collective.Transport;
+import io.github.treeattention.collective.TransportException;
+import java.nio.ByteBuffer;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
+import org.agrona.CloseHelper;
+import org.agrona.concurrent.SleepingMillisIdleStrategy;
+
+/**
+ * Frames between the processes of one host, through shared memory: Aeron IPC over the media driver of {@link
+ * MediaDriverMain}, one log per pair and direction. Members on other hosts are out of its reach.
+ *
+ * <p>Every JVM that uses it needs {@code --add-exports java.base/jdk.internal.misc=ALL-UNNAMED}.
+ */
+public final class AeronTransport implements Transport {
+    private final ProcessGroup group;
+    private final Aeron aeron;
+    private final AeronLink[] links;
+    private final AtomicReference<Throwable> error;
+
+    private AeronTransport(ProcessGroup group, Aeron aeron, AeronLink[] links, AtomicReference<Throwable> error) {
+        this.group = group;
+        this.aeron = aeron;
+        this.links = links;
+        this.error = error;
+    }
+
+    /**
+     * How to join.
+     *
+     * @param aeronDirectory where the host's media driver lives
+     * @param group links go to its members on this rank's host
+     * @param connectTimeout how long to wait for the driver and for all of them
+     * @param abort asked while waiting
+     */
+    public record Config(Path aeronDirectory, ProcessGroup group, Duration connectTimeout, AbortSignal abort) {
+        public Config {
+            Objects.requireNonNull(aeronDirectory, "aeronDirectory");
+            Objects.requireNonNull(group, "group");
+            Objects.requireNonNull(connectTimeout, "connectTimeout");
+            Objects.requireNonNull(abort, "abort");
+            if (connectTimeout.isNegative() || connectTimeout.isZero()) {
+                throw new IllegalArgumentException("connectTimeout must be positive: got " + connectTimeout);
+            }
+        }
+    }
+
+    /**
+     * Joins the driver and waits until every other member on this host has joined too.
+     *
+     * @throws IllegalStateException if this JVM lacks the flag Aeron needs, or the directory is unfit; says what to do
+     * @throws CollectiveException if a member or the driver did not come in time; names it
+     */
+    public static AeronTransport connect(Config config) {
+        JvmFlags.require();
+        AeronDirectory.requireOwn(config.aeronDirectory());
+        AeronDirectory.requireSpace(
+                config.aeronDirectory(),
+                AeronDirectory.linkBytes() * (neighbours(config.group()).size() - 1));
+        StreamIds.check(config.group());
+        AtomicReference<Throwable> error = new AtomicReference<>();
+        Aeron aeron = connectClient(config, error);
+        try {
+            AeronLink[] links = openLinks(aeron, config.group());
+            AeronTransport transport = new AeronTransport(config.group(), aeron, links, error);
+            transport.awaitLinks(config);
+            return transport;
+        } catch (RuntimeException | Error failure) {
+            CloseHelper.quietClose(aeron);
+            throw failure;
+        }
+    }
+
+    /** Bytes of shared memory that a media driver and this many ranks on one host need. */
+    public static long requiredBytes(int worldSize) {
+        return AeronDirectory.requiredBytes(worldSize);
+    }
+
+    private static Aeron connectClient(Config config, AtomicReference<Throwable> error) {
+        Aeron.Context context = new Aeron.Context()
+                .aeronDirectoryName(config.aeronDirectory().toString())
+                .clientName("treeattn-rank-" + config.group().rank())
+                .driverTimeoutMs(config.connectTimeout().toMillis())
+                .awaitingIdleStrategy(new SleepingMillisIdleStrategy(1))
+                .errorHandler(failure -> error.compareAndSet(null, failure));
+        try {
+            return Aeron.connect(context);
+        } catch (DriverTimeoutException failure) {
+            throw new CollectiveException(
+                    CollectiveException.UNKNOWN_RANK,
+                    "",
+                    "connect",
+                    0,
+                    "no media driver runs in " + config.aeronDirectory(),
+                    failure);
+        }
+    }
+
+    private static AeronLink[] openLinks(Aeron aeron, ProcessGroup group) {
+        AeronLink[] links = new AeronLink[group.worldSize()];
+        List<Integer> neighbours = neighbours(group);
+        for (int peer : neighbours) {
+            if (peer != group.rank()) {
+                links[peer] = new AeronLink(peer, group.host(peer));
+                links[peer].subscribe(aeron, StreamIds.of(group.epoch(), peer, group.rank()));
+            }
+        }
+        for (int peer : neighbours) {
+            if (peer != group.rank()) {
+                links[peer].publish(aeron, StreamIds.of(group.epoch(), group.rank(), peer));
+            }
+        }
+        return links;
+    }
+
+    private static List<Integer> neighbours(ProcessGroup group) {
+        List<Integer> ranks = new ArrayList<>();
+        for (int peer = 0; peer < group.worldSize(); peer++) {
+            if (group.host(peer).equals(group.host(group.rank()))) {
+                ranks.add(peer);
+            }
+        }
+        return ranks;
+    }
+
+    private void awaitLinks(Config config) {
+        long deadline = System.nanoTime() + config.connectTimeout().toNanos();
+        List<Integer> missing = missing();
+        while (!missing.isEmpty()) {
+            int first = missing.get(0);
+            AbortSignal.Failure failure = config.abort().failure().orElse(null);
+            if (failure != null) {
+                throw connectFailure(failure.rank(), failure.reason(), null);
+            }
+            Throwable driverError = error.get();
+            if (driverError != null) {
+                throw connectFailure(CollectiveException.UNKNOWN_RANK, driverError.toString(), driverError);
+            }
+            if (System.nanoTime() - deadline > 0) {
+                throw connectFailure(
+                        first, "ranks " + missing + " did not connect within " + config.connectTimeout(), null);
+            }
+            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1));
+            missing = missing();
+        }
+    }
+
+    private List<Integer> missing() {
+        List<Integer> ranks = new ArrayList<>();
+        for (AeronLink link : links) {
+            if (link != null && !link.isConnected()) {
+                ranks.add(link.peer());
+            }
+        }
+        return ranks;
+    }
+
+    private CollectiveException connectFailure(int rank, String why, Throwable cause) {
+        String host = rank >= 0 && rank < group.worldSize() ? group.host(rank) : "";
+        return new CollectiveException(rank, host, "connect", 0, why, cause);
+    }
+
+    @Override
+    public int maxFrameLength() {
+        return AeronLink.MAX_FRAME_LENGTH;
+    }
+
+    @Override
+    public boolean offer(int destination, ByteBuffer header, ByteBuffer payload) {
+        try {
+            return link(destination).offer(header, payload);
+        } catch (InternalError fault) {
+            throw AeronDirectory.outOfMemory(fault);
+        }
+    }
+
+    @Override
+    public boolean poll(int source, FrameHandler handler) {
+        try {
+            return link(source).poll(handler);
+        } catch (InternalError fault) {
+            throw AeronDirectory.outOfMemory(fault);
+        }
+    }
+
+    private AeronLink link(int peer) {
+        AeronLink link = links[peer];
+        if (link == null) {
+            throw new TransportException(
+                    "rank " + peer + " on " + group.host(peer) + " is on another host: shared memory does not reach it",
+                    null);
+        }
+        Throwable failure = error.get();
+        if (failure != null) {
+            throw new TransportException("Aeron failed: " + failure, failure);
+        }
+        return link;
+    }
+
+    @Override
+    public void close() {
+        CloseHelper.quietClose(aeron);
+    }
+}

@@ -1,0 +1,67 @@
+package io.github.treeattention.collective.aeron;
+
+import io.aeron.driver.MediaDriver;
+import io.aeron.driver.ThreadingMode;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import org.agrona.concurrent.BackoffIdleStrategy;
+
+/**
+ * The media driver of one host, as a child process of whoever started the ranks: {@code java --add-exports
+ * java.base/jdk.internal.misc=ALL-UNNAMED -cp ... io.github.treeattention.collective.aeron.MediaDriverMain DIRECTORY}. It
+ * lives until its standard input ends, which it does when the parent dies however it dies, and removes the directory.
+ */
+public final class MediaDriverMain {
+    private static final String USAGE = "usage: MediaDriverMain AERON_DIRECTORY, or -Daeron.dir=AERON_DIRECTORY";
+
+    private MediaDriverMain() {}
+
+    /**
+     * Runs the driver until standard input ends.
+     *
+     * @param args the Aeron directory; without it the system property {@code aeron.dir} is used
+     */
+    public static void main(String[] args) throws IOException {
+        String directory = args.length == 1 ? args[0] : System.getProperty("aeron.dir");
+        if (args.length > 1 || directory == null) {
+            throw new IllegalArgumentException(USAGE);
+        }
+        run(Path.of(directory), System.in);
+    }
+
+    static void run(Path directory, InputStream parent) throws IOException {
+        JvmFlags.require();
+        AeronDirectory.requireOwn(directory);
+        try (MediaDriver driver = MediaDriver.launch(context(directory))) {
+            makePrivate(directory);
+            Runtime.getRuntime().addShutdownHook(new Thread(driver::close, "media-driver-close"));
+            awaitEnd(parent);
+        }
+    }
+
+    /** Few threads and little memory: frames between ranks do not pass through the driver, it only connects them. */
+    static MediaDriver.Context context(Path directory) {
+        return new MediaDriver.Context()
+                .aeronDirectoryName(directory.toString())
+                .dirDeleteOnStart(true)
+                .dirDeleteOnShutdown(true)
+                .threadingMode(ThreadingMode.SHARED)
+                .sharedIdleStrategy(new BackoffIdleStrategy(10, 20, 1_000, 1_000_000))
+                .ipcTermBufferLength(AeronLink.TERM_LENGTH)
+                .termBufferSparseFile(true);
+    }
+
+    private static void awaitEnd(InputStream parent) throws IOException {
+        byte[] ignored = new byte[64];
+        while (parent.read(ignored) >= 0) {
+            // Nothing is asked of a driver; only the end matters.
+        }
+    }
+
+    private static void makePrivate(Path directory) throws IOException {
+        Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwx------"));
+    }
+}

@@ -1,0 +1,68 @@
+package io.github.treeattention.launch;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HexFormat;
+
+/**
+ * The name under which a rank's host goes into the group. Equal names promise shared memory, which an equal address does
+ * not: containers have one kernel and separate {@code /dev/shm}s.
+ */
+final class HostIdentity {
+    private static final Path BOOT_ID = Path.of("/proc/sys/kernel/random/boot_id");
+    private static final Path HOST_NAME = Path.of("/proc/sys/kernel/hostname");
+
+    private HostIdentity() {}
+
+    /** Host name, then a hash over boot id, user and the identity of the directory through which memory is shared. */
+    static String of(Path sharedDirectory) {
+        String identity = bootId()
+                + '|'
+                + attribute(sharedDirectory, "unix:uid")
+                + '|'
+                + attribute(sharedDirectory, "unix:dev")
+                + '|'
+                + attribute(sharedDirectory, "unix:ino")
+                + '|'
+                + System.getProperty("user.name");
+        byte[] hash = Token.mac(
+                "treeattn-host".getBytes(StandardCharsets.US_ASCII), identity.getBytes(StandardCharsets.UTF_8));
+        return hostName() + "/" + HexFormat.of().formatHex(Arrays.copyOf(hash, 6));
+    }
+
+    private static String bootId() {
+        return firstLine(BOOT_ID, hostName()); // where there is none, the name is all there is
+    }
+
+    private static String firstLine(Path file, String otherwise) {
+        try {
+            return Files.readString(file).strip();
+        } catch (IOException e) {
+            return otherwise;
+        }
+    }
+
+    private static String attribute(Path directory, String name) {
+        try {
+            return Files.getAttribute(directory, name).toString();
+        } catch (IOException | UnsupportedOperationException | IllegalArgumentException e) {
+            return "none";
+        }
+    }
+
+    private static String hostName() {
+        try {
+            // Without asking a name server, which can take seconds.
+            return Files.exists(HOST_NAME)
+                    ? firstLine(HOST_NAME, "localhost")
+                    : InetAddress.getLocalHost().getHostName();
+        } catch (UnknownHostException e) {
+            return "localhost";
+        }
+    }
+}

@@ -1,0 +1,63 @@
+package io.github.treeattention.launch;
+
+import java.io.EOFException;
+import java.io.IOException;
+import java.net.ConnectException;
+import java.net.InetSocketAddress;
+import java.net.Socket;
+import java.net.SocketException;
+import java.util.concurrent.TimeUnit;
+
+/** How a rank reaches a coordinator that may start later than itself. */
+final class Rendezvous {
+    private static final long RETRY_MILLIS = 50;
+
+    private Rendezvous() {}
+
+    /** Tries until the join deadline; gives up at once when the other side is there and cannot be talked to. */
+    static ControlChannel connect(RankEnvironment environment, ControlSettings settings) throws IOException {
+        Token token = Token.of(environment.token());
+        long deadline = System.nanoTime() + settings.joinDeadline().toNanos();
+        while (true) {
+            IOException cause;
+            try {
+                return attempt(environment, token, settings, deadline);
+            } catch (ConnectException | EOFException e) {
+                cause = e; // not there yet, or too many others knock
+            } catch (SocketException e) {
+                cause = e; // the same, as a reset
+            }
+            if (System.nanoTime() - deadline >= 0) {
+                throw new IOException(
+                        "no answer within " + settings.joinDeadline().toMillis() + " ms: " + cause.getMessage(), cause);
+            }
+            pause();
+        }
+    }
+
+    private static ControlChannel attempt(
+            RankEnvironment environment, Token token, ControlSettings settings, long joinDeadline) throws IOException {
+        long handshake = settings.handshakeDeadline().toNanos();
+        long left = Math.max(1_000_000, Math.min(handshake, joinDeadline - System.nanoTime()));
+        Socket socket = new Socket();
+        try {
+            // Resolved anew each time: a name may appear in the name service after its process.
+            InetSocketAddress address = new InetSocketAddress(environment.masterAddress(), environment.masterPort());
+            socket.connect(address, (int) TimeUnit.NANOSECONDS.toMillis(left));
+            socket.setTcpNoDelay(true);
+            return Handshake.asRank(socket, token, System.nanoTime() + left);
+        } catch (IOException e) {
+            socket.close();
+            throw e;
+        }
+    }
+
+    private static void pause() throws IOException {
+        try {
+            TimeUnit.MILLISECONDS.sleep(RETRY_MILLIS); // nothing can wake us: the other side is not there
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IOException("interrupted while waiting for the coordinator", e);
+        }
+    }
+}

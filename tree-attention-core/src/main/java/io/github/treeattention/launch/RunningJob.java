@@ -1,0 +1,234 @@
+package io.github.treeattention.launch;
+
+import io.github.treeattention.collective.AbortSignal.Failure;
+import io.github.treeattention.collective.CollectiveException;
+import io.github.treeattention.collective.aeron.AeronTransport;
+import io.github.treeattention.launch.LaunchFailure.Kind;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * One run of a launcher: its directory, driver, coordinator and ranks. A thread waits for the end of the ranks or the
+ * first failure, whichever comes first, and then ends and removes everything. Thread-safe.
+ */
+final class RunningJob implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(RunningJob.class);
+    private static final Duration DRIVER_DEADLINE = Duration.ofSeconds(30);
+    private static final long KILL_MILLIS = 2_000;
+
+    private final Launcher.Builder config;
+    private final JobDirectory directory;
+    private final CompletableFuture<LaunchFailure> failure = new CompletableFuture<>();
+    private final CompletableFuture<LaunchResult> result = new CompletableFuture<>();
+    private final List<RankProcess> ranks = new ArrayList<>();
+    private final Thread shutdownHook = new Thread(this::cancelAtShutdown, "treeattn-launcher-shutdown");
+    private DriverProcess driver;
+    private Coordinator coordinator;
+
+    private RunningJob(Launcher.Builder config, JobDirectory directory) {
+        this.config = config;
+        this.directory = directory;
+    }
+
+    static RunningJob start(Launcher.Builder config) throws IOException, InterruptedException {
+        JobDirectory.sweep(JobDirectory.defaultParent());
+        String jobId = Token.random().substring(0, 16);
+        JobDirectory directory =
+                JobDirectory.create(JobDirectory.defaultParent(), jobId, AeronTransport.requiredBytes(config.ranks));
+        RunningJob job = new RunningJob(config, directory);
+        try {
+            Runtime.getRuntime().addShutdownHook(job.shutdownHook);
+            job.startProcesses(jobId);
+        } catch (IOException | InterruptedException | RuntimeException e) {
+            job.ranks.forEach(RankProcess::kill);
+            job.cleanUp();
+            job.result.completeExceptionally(e); // the shutdown hook may be waiting
+            throw e;
+        }
+        DaemonThreads.named("treeattn-launcher").newThread(job::supervise).start();
+        return job;
+    }
+
+    private void startProcesses(String jobId) throws IOException, InterruptedException {
+        String token = Token.random();
+        driver = DriverProcess.start(config.classPath, directory.aeron());
+        driver.onFailure(cause -> fail(Kind.DRIVER_EXITED, cause));
+        coordinator = Coordinator.start(
+                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), jobId, config.ranks, token, config.control);
+        var unused = coordinator.failure().thenAccept(cause -> fail(Kind.GROUP_FAILED, cause));
+        driver.awaitReady(directory.aeron(), DRIVER_DEADLINE);
+        RankOutput output = serialized(config.output);
+        for (int rank = 0; rank < config.ranks; rank++) {
+            RankEnvironment environment = new RankEnvironment(
+                    rank,
+                    config.ranks,
+                    rank,
+                    config.ranks,
+                    coordinator.address().getAddress().getHostAddress(),
+                    coordinator.address().getPort(),
+                    jobId,
+                    token,
+                    directory.aeron(),
+                    config.gracePeriod);
+            ranks.add(RankProcess.start(config, environment, output));
+        }
+    }
+
+    private static RankOutput serialized(RankOutput output) {
+        Object lock = new Object();
+        return (rank, stream, line) -> {
+            synchronized (lock) {
+                output.line(rank, stream, line);
+            }
+        };
+    }
+
+    /** Waits for the end of the run. */
+    LaunchResult await() throws InterruptedException {
+        try {
+            return result.get();
+        } catch (ExecutionException e) {
+            throw new IllegalStateException("the supervision of a run failed", e.getCause());
+        }
+    }
+
+    /** Completes with what failed first, at the moment it is known. */
+    CompletableFuture<LaunchFailure> failure() {
+        return failure;
+    }
+
+    List<RankProcess> ranks() {
+        return ranks;
+    }
+
+    DriverProcess driver() {
+        return driver;
+    }
+
+    JobDirectory directory() {
+        return directory;
+    }
+
+    /** Ends the run if it is not over, and waits until everything is gone. */
+    @Override
+    public void close() {
+        fail(Kind.CANCELLED, new Failure(CollectiveException.UNKNOWN_RANK, "the launcher was closed"));
+        result.handle((done, error) -> done).join();
+    }
+
+    private void fail(Kind kind, Failure cause) {
+        failure.complete(new LaunchFailure(kind, cause.rank(), cause.reason()));
+    }
+
+    private void supervise() {
+        try {
+            CompletableFuture<?>[] exits = ranks.stream().map(this::watch).toArray(CompletableFuture[]::new);
+            CompletableFuture<Void> allExited = CompletableFuture.allOf(exits);
+            CompletableFuture.anyOf(allExited, failure).join();
+            if (failure.isDone()) {
+                endAll(allExited);
+            }
+            ranks.forEach(RankProcess::drain);
+            List<Integer> exitCodes = ranks.stream().map(RankProcess::exitCode).toList();
+            Optional<LaunchFailure> first =
+                    Optional.ofNullable(failure.getNow(null)).map(this::withExitCode);
+            cleanUp();
+            result.complete(new LaunchResult(exitCodes, first));
+        } catch (RuntimeException | Error e) {
+            ranks.forEach(RankProcess::kill);
+            cleanUp();
+            result.completeExceptionally(e);
+        }
+    }
+
+    private CompletableFuture<Void> watch(RankProcess process) {
+        return process.exit().thenAccept(code -> {
+            if (code != 0) {
+                fail(
+                        Kind.RANK_EXITED,
+                        new Failure(process.rank(), "its process ended with " + ExitCodes.describe(code)));
+            }
+        });
+    }
+
+    private void endAll(CompletableFuture<Void> allExited) {
+        LaunchFailure first = failure.join();
+        LOG.warn("The run has failed: {}", first);
+        coordinator.abort(new Failure(first.rank(), first.reason()));
+        if (!waitFor(allExited, config.gracePeriod.toMillis())) {
+            ranks.forEach(RankProcess::kill);
+            if (!waitFor(allExited, KILL_MILLIS)) {
+                LOG.error("Not all ranks have ended {} ms after they were killed", KILL_MILLIS);
+            }
+        }
+    }
+
+    /** A lost connection is how a failure shows first; the exit code says more about it. */
+    private LaunchFailure withExitCode(LaunchFailure first) {
+        if (first.kind() != Kind.GROUP_FAILED
+                || first.rank() < 0
+                || !ranks.get(first.rank()).failed()) {
+            return first;
+        }
+        int code = ranks.get(first.rank()).exitCode();
+        return new LaunchFailure(Kind.RANK_EXITED, first.rank(), first.reason() + "; " + ExitCodes.describe(code));
+    }
+
+    private static boolean waitFor(CompletableFuture<Void> done, long millis) {
+        try {
+            done.get(millis, TimeUnit.MILLISECONDS);
+            return true;
+        } catch (TimeoutException e) {
+            return false;
+        } catch (ExecutionException e) {
+            throw new IllegalStateException(e.getCause());
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            return false;
+        }
+    }
+
+    private void cleanUp() {
+        closeQuietly(coordinator);
+        closeQuietly(driver);
+        closeQuietly(directory);
+        if (Thread.currentThread() != shutdownHook) {
+            try {
+                Runtime.getRuntime().removeShutdownHook(shutdownHook);
+            } catch (IllegalStateException e) {
+                LOG.debug("The hook runs already", e);
+            }
+        }
+    }
+
+    private static void closeQuietly(AutoCloseable resource) {
+        try {
+            if (resource != null) {
+                resource.close();
+            }
+        } catch (Exception e) {
+            LOG.warn("A part of a run did not close", e);
+        }
+    }
+
+    private void cancelAtShutdown() {
+        fail(Kind.CANCELLED, new Failure(CollectiveException.UNKNOWN_RANK, "the launcher was told to end"));
+        long millis = config.gracePeriod.toMillis() + 2 * KILL_MILLIS;
+        try {
+            result.get(millis, TimeUnit.MILLISECONDS);
+        } catch (InterruptedException | ExecutionException | TimeoutException e) {
+            LOG.error("The run did not end within {} ms", millis, e);
+        }
+    }
+}

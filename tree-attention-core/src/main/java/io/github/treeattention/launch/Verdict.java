@@ -1,0 +1,106 @@
+package io.github.treeattention.launch;
+
+import io.github.treeattention.collective.AbortSignal;
+import io.github.treeattention.collective.CollectiveException;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+/** Payloads of the coordinator's answers. */
+final class Verdict {
+    private static final int MAX_REASON = 4096;
+
+    private Verdict() {}
+
+    /**
+     * Payload of ACCEPTED: the coordinator's rhythm, which ranks follow.
+     *
+     * @param interval between two heartbeats
+     * @param limit of silence
+     */
+    record Rhythm(Duration interval, Duration limit) {
+        byte[] encode() {
+            return ByteBuffer.allocate(16)
+                    .putLong(interval.toMillis())
+                    .putLong(limit.toMillis())
+                    .array();
+        }
+
+        static Rhythm decode(byte[] payload) throws ProtocolException {
+            if (payload.length != 16) {
+                throw new ProtocolException("ACCEPTED must have 16 bytes: got " + payload.length);
+            }
+            ByteBuffer in = ByteBuffer.wrap(payload);
+            return new Rhythm(Duration.ofMillis(in.getLong()), Duration.ofMillis(in.getLong()));
+        }
+    }
+
+    /** Payload of WELCOME: the group, as all members see it. */
+    record Members(int epoch, long groupId, List<String> hosts) {
+        byte[] encode() {
+            List<byte[]> names = new ArrayList<>();
+            int length = 16;
+            for (String host : hosts) {
+                byte[] name = host.getBytes(StandardCharsets.UTF_8);
+                names.add(name);
+                length += 2 + name.length;
+            }
+            ByteBuffer out = ByteBuffer.allocate(length);
+            out.putInt(epoch).putLong(groupId).putInt(hosts.size());
+            for (byte[] name : names) {
+                out.putShort((short) name.length).put(name);
+            }
+            return out.array();
+        }
+
+        static Members decode(byte[] payload) throws ProtocolException {
+            ByteBuffer in = ByteBuffer.wrap(payload);
+            if (payload.length < 16) {
+                throw new ProtocolException("WELCOME must have at least 16 bytes: got " + payload.length);
+            }
+            int epoch = in.getInt();
+            long groupId = in.getLong();
+            int size = in.getInt();
+            List<String> hosts = new ArrayList<>();
+            for (int rank = 0; rank < size; rank++) {
+                int length = in.remaining() < 2 ? -1 : Short.toUnsignedInt(in.getShort());
+                if (length < 0 || length > in.remaining()) {
+                    throw new ProtocolException("WELCOME ends in the host of rank " + rank);
+                }
+                byte[] name = new byte[length];
+                in.get(name);
+                hosts.add(new String(name, StandardCharsets.UTF_8));
+            }
+            return new Members(epoch, groupId, hosts);
+        }
+    }
+
+    /** Payload of ABORT. */
+    static byte[] encode(AbortSignal.Failure failure) {
+        byte[] reason = encode(failure.reason());
+        return ByteBuffer.allocate(4 + reason.length)
+                .putInt(failure.rank())
+                .put(reason)
+                .array();
+    }
+
+    static AbortSignal.Failure decodeFailure(byte[] payload) {
+        if (payload.length < 4) {
+            return new AbortSignal.Failure(CollectiveException.UNKNOWN_RANK, "no reason given");
+        }
+        return new AbortSignal.Failure(
+                ByteBuffer.wrap(payload).getInt(), decodeReason(Arrays.copyOfRange(payload, 4, payload.length)));
+    }
+
+    /** Payload of REFUSED. */
+    static byte[] encode(String reason) {
+        return reason.substring(0, Math.min(reason.length(), MAX_REASON)).getBytes(StandardCharsets.UTF_8);
+    }
+
+    static String decodeReason(byte[] payload) {
+        return new String(payload, StandardCharsets.UTF_8);
+    }
+}

@@ -1,0 +1,249 @@
+package io.github.treeattention.kernel;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.cache.KvType;
+import io.github.treeattention.testkit.Seeds;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/**
+ * What every {@link AttentionKernel} must do. The error of {@code out} and {@code lse} against float64 may be twice that
+ * of a naive float32 computation of the same problem, plus a floor of one rounding of the largest logit: {@code 2^-24 *
+ * (1 + max|logit|)}, for {@code out} times the largest value, for {@code lse} times 4 (a float32 lse is itself rounded).
+ */
+@Timeout(value = 120, unit = TimeUnit.SECONDS)
+public abstract class AttentionKernelContract {
+    private static final double ROUNDING = 0x1p-24;
+
+    /** The kernel under test. */
+    protected abstract AttentionKernel kernel();
+
+    @Test
+    void shouldMatchFloat64OverRandomProblems() {
+        SplittableRandom random = Seeds.random("shouldMatchFloat64OverRandomProblems");
+        for (int trial = 0; trial < 50; trial++) {
+            check(new RandomCase(random).build());
+        }
+    }
+
+    @Test
+    void shouldMatchFloat64AtAwkwardSizes() {
+        SplittableRandom random = Seeds.random("shouldMatchFloat64AtAwkwardSizes");
+        AttentionSpec spec = AttentionSpec.of(4, 2, 24).withValueDim(40).withCausal(true);
+        for (int queries : RandomCase.SIZES) {
+            for (int keys : RandomCase.SIZES) {
+                for (KvType type : KvType.values()) {
+                    check(new RandomCase(random)
+                            .spec(spec)
+                            .type(type)
+                            .sizes(2, queries, keys)
+                            .build());
+                }
+            }
+        }
+    }
+
+    @Test
+    void shouldMatchFloat64InDecode() {
+        SplittableRandom random = Seeds.random("shouldMatchFloat64InDecode");
+        for (KvType type : KvType.values()) {
+            for (int queries : new int[] {1, 2, 5}) {
+                AttentionSpec spec = AttentionSpec.of(8, 2, 128).withCausal(true);
+                check(new RandomCase(random)
+                        .spec(spec)
+                        .type(type)
+                        .sizes(2, queries, 3000)
+                        .pageSize(64)
+                        .build());
+            }
+        }
+    }
+
+    @Test
+    void shouldHoldForLogitsOfTenThousand() {
+        SplittableRandom random = Seeds.random("shouldHoldForLogitsOfTenThousand");
+        for (int trial = 0; trial < 12; trial++) {
+            RandomCase builder = new RandomCase(random).type(KvType.F32).keySize(1e4);
+            check(builder.spec(builder.spec().withSoftCap(0)).build());
+        }
+    }
+
+    @Test
+    void shouldAverageWhereAllKeysAreEqual() {
+        SplittableRandom random = Seeds.random("shouldAverageWhereAllKeysAreEqual");
+        for (int trial = 0; trial < 12; trial++) {
+            check(new RandomCase(random).equalKeys().build());
+        }
+    }
+
+    @Test
+    void shouldIgnoreScaleZero() {
+        SplittableRandom random = Seeds.random("shouldIgnoreScaleZero");
+        RandomCase builder = new RandomCase(random);
+        check(builder.spec(builder.spec().withScale(0)).build());
+    }
+
+    /** Queries before the first key, and batch rows without keys. */
+    @Test
+    void shouldGiveTheIdentityToRowsThatSeeNothing() {
+        SplittableRandom random = Seeds.random("shouldGiveTheIdentityToRowsThatSeeNothing");
+        for (int queries : new int[] {1, 40}) {
+            AttentionCase some = new RandomCase(random)
+                    .spec(AttentionSpec.of(4, 2, 16).withCausal(true))
+                    .sizes(1, queries, 50)
+                    .build();
+            long start = some.keys.get(0).positions[0] + 20;
+            long[] positions = some.keys.get(0).positions.clone();
+            for (int j = 0; j < positions.length; j++) {
+                positions[j] += start + queries;
+            }
+            AttentionCase.Keys late = new AttentionCase.Keys(positions, some.keys.get(0).k, some.keys.get(0).v);
+            AttentionCase.Keys none = new AttentionCase.Keys(new long[0], new float[0], new float[0]);
+            float[] q = new float[2 * some.q.length];
+            System.arraycopy(some.q, 0, q, 0, some.q.length);
+            AttentionCase hidden = new AttentionCase(
+                    some.spec, some.type, queries, some.pageSize, q, new long[] {start, 7}, List.of(late, none));
+            AttentionState state = run(hidden);
+            for (int i = 0; i < state.rows().capacity(); i++) {
+                float wanted = i % state.rowLength() == state.valueDim() ? Float.NEGATIVE_INFINITY : 0f;
+                assertEquals(wanted, state.rows().get(i), "float " + i + " of " + hidden);
+            }
+        }
+    }
+
+    @Test
+    void shouldEqualOnePassWhenPartialsOverAnyPartitionMerge() {
+        SplittableRandom random = Seeds.random("shouldEqualOnePassWhenPartialsOverAnyPartitionMerge");
+        for (int trial = 0; trial < 20; trial++) {
+            AttentionCase c = new RandomCase(random).build();
+            int parts = 1 + random.nextInt(5);
+            AttentionState whole = AttentionState.empty(c.batch(), c.spec.heads(), c.queries, c.spec.valueDim());
+            int[] done = new int[c.batch()];
+            for (int part = 0; part < parts; part++) {
+                List<KvShard> shards = new ArrayList<>();
+                for (int b = 0; b < c.batch(); b++) {
+                    int left = c.keys.get(b).count() - done[b];
+                    int take = part == parts - 1 ? left : random.nextInt(left + 1);
+                    shards.add(c.shard(c.keys.get(b), done[b], done[b] + take));
+                    done[b] += take;
+                }
+                AttentionState state = dirtyState(c);
+                kernel().partial(c.spec, c.toQueries(), shards, state);
+                whole.merge(state);
+            }
+            compare(c, whole, parts);
+        }
+    }
+
+    @Test
+    void shouldRepeatBitForBit() {
+        SplittableRandom random = Seeds.random("shouldRepeatBitForBit");
+        for (int trial = 0; trial < 20; trial++) {
+            AttentionCase c = new RandomCase(random).build();
+            AttentionState first = run(c);
+            AttentionState second = run(c);
+            assertEquals(-1, first.rows().mismatch(second.rows()), c.toString());
+        }
+    }
+
+    @Test
+    void shouldRefuseShapesThatDisagree() {
+        AttentionCase c = new RandomCase(Seeds.random("shouldRefuseShapesThatDisagree"))
+                .spec(AttentionSpec.of(4, 2, 16))
+                .sizes(1, 3, 10)
+                .build();
+        AttentionState state = AttentionState.empty(1, 4, 3, 17);
+        IllegalArgumentException refused = assertThrows(
+                IllegalArgumentException.class, () -> kernel().partial(c.spec, c.toQueries(), c.shards(), state));
+        assertEquals("valueDim must match: spec=16, state=17", refused.getMessage());
+    }
+
+    /** Other people's results: PyTorch's, in float64. */
+    @Test
+    void shouldMatchTorch() {
+        for (TorchFixture fixture : TorchFixture.all()) {
+            AttentionState state = run(fixture.problem);
+            ReferenceAttention naive = ReferenceAttention.naiveFloat32(fixture.problem);
+            double outError = 0;
+            double naiveOutError = 0;
+            for (int i = 0; i < fixture.out.length; i++) {
+                int row = i / state.valueDim();
+                float out = state.rows().get(row * state.rowLength() + i % state.valueDim());
+                outError = Math.max(outError, Math.abs(out - fixture.out[i]));
+                naiveOutError = Math.max(naiveOutError, Math.abs(naive.out[i] - fixture.out[i]));
+            }
+            double lseError = 0;
+            double naiveLseError = 0;
+            for (int row = 0; row < fixture.lse.length; row++) {
+                float lse = state.rows().get(row * state.rowLength() + state.valueDim());
+                lseError = Math.max(lseError, Math.abs(lse - fixture.lse[row]));
+                naiveLseError = Math.max(naiveLseError, Math.abs(naive.lse[row] - fixture.lse[row]));
+            }
+            assertTrue(outError <= 2 * naiveOutError, fixture + ": out " + outError + ", naive " + naiveOutError);
+            assertTrue(lseError <= 2 * naiveLseError, fixture + ": lse " + lseError + ", naive " + naiveLseError);
+        }
+    }
+
+    private AttentionState run(AttentionCase c) {
+        AttentionState state = dirtyState(c);
+        kernel().partial(c.spec, c.toQueries(), c.shards(), state);
+        return state;
+    }
+
+    /** Kernels overwrite the state and do not read it. */
+    private static AttentionState dirtyState(AttentionCase c) {
+        AttentionState state = AttentionState.empty(c.batch(), c.spec.heads(), c.queries, c.spec.valueDim());
+        for (int i = 0; i < state.rows().capacity(); i++) {
+            state.rows().put(i, Float.NaN);
+        }
+        return state;
+    }
+
+    private void check(AttentionCase c) {
+        compare(c, run(c), 1);
+    }
+
+    private void compare(AttentionCase c, AttentionState state, int parts) {
+        ReferenceAttention truth = ReferenceAttention.float64(c);
+        ReferenceAttention naive = ReferenceAttention.naiveFloat32(c);
+        double floor = parts * ROUNDING * (1 + truth.largestLogit());
+        double outError = 0;
+        double naiveOutError = 0;
+        double lseError = 0;
+        double naiveLseError = 0;
+        int dim = c.spec.valueDim();
+        for (int row = 0; row < truth.lse.length; row++) {
+            float lse = state.rows().get(row * state.rowLength() + dim);
+            if (truth.lse[row] == Double.NEGATIVE_INFINITY) {
+                assertEquals(Float.NEGATIVE_INFINITY, lse, "lse of empty row " + row + " of " + c);
+            } else {
+                lseError = larger(lseError, lse - truth.lse[row]);
+                naiveLseError = larger(naiveLseError, naive.lse[row] - truth.lse[row]);
+            }
+            for (int d = 0; d < dim; d++) {
+                float out = state.rows().get(row * state.rowLength() + d);
+                outError = larger(outError, out - truth.out[row * dim + d]);
+                naiveOutError = larger(naiveOutError, naive.out[row * dim + d] - truth.out[row * dim + d]);
+            }
+        }
+        double outBound = 2 * naiveOutError + floor * truth.largestValue();
+        double lseBound = 2 * naiveLseError + 4 * floor;
+        assertEquals(0, outError, outBound, "out of " + kernel().description() + " on " + c);
+        assertEquals(0, lseError, lseBound, "lse of " + kernel().description() + " on " + c);
+    }
+
+    /** NaN counts as infinite. */
+    private static double larger(double error, double difference) {
+        return Double.isNaN(difference) ? Double.POSITIVE_INFINITY : Math.max(error, Math.abs(difference));
+    }
+}

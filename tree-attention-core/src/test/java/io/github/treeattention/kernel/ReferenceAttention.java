@@ -1,0 +1,139 @@
+package io.github.treeattention.kernel;
+
+import io.github.treeattention.attention.AttentionSpec;
+
+/**
+ * Attention by its definition, in float64, and as anyone would first write it, in float32: the truth, and the error that
+ * float32 arithmetic cannot be blamed for.
+ */
+final class ReferenceAttention {
+    final double[] out; // [batch][heads][queries][valueDim]
+    final double[] lse; // [batch][heads][queries]
+    private double largestLogit;
+    private double largestValue;
+
+    private ReferenceAttention(AttentionCase c) {
+        int rows = c.batch() * c.spec.heads() * c.queries;
+        out = new double[rows * c.spec.valueDim()];
+        lse = new double[rows];
+    }
+
+    static ReferenceAttention float64(AttentionCase c) {
+        return compute(c, false);
+    }
+
+    static ReferenceAttention naiveFloat32(AttentionCase c) {
+        return compute(c, true);
+    }
+
+    /** Largest |scaled, capped score| of a visible key. */
+    double largestLogit() {
+        return largestLogit;
+    }
+
+    /** Largest |element| of a visible value. */
+    double largestValue() {
+        return largestValue;
+    }
+
+    /** Whether a query at one position sees a key at another. */
+    static boolean visible(AttentionSpec spec, long query, long key) {
+        return !spec.causal() || (key <= query && (spec.slidingWindow() == 0 || key > query - spec.slidingWindow()));
+    }
+
+    private static ReferenceAttention compute(AttentionCase c, boolean float32) {
+        ReferenceAttention result = new ReferenceAttention(c);
+        for (int b = 0, row = 0; b < c.batch(); b++) {
+            for (int head = 0; head < c.spec.heads(); head++) {
+                for (int i = 0; i < c.queries; i++, row++) {
+                    if (float32) {
+                        result.rowFloat32(c, b, head / c.spec.groupSize(), c.firstPositions[b] + i, row);
+                    } else {
+                        result.rowFloat64(c, b, head / c.spec.groupSize(), c.firstPositions[b] + i, row);
+                    }
+                }
+            }
+        }
+        return result;
+    }
+
+    private void rowFloat64(AttentionCase c, int b, int kvHead, long position, int row) {
+        AttentionCase.Keys keys = c.keys.get(b);
+        int dim = c.spec.headDim();
+        double[] score = new double[keys.count()];
+        double max = Double.NEGATIVE_INFINITY;
+        for (int j = 0; j < score.length; j++) {
+            double dot = 0;
+            for (int d = 0; d < dim; d++) {
+                dot += (double) c.q[row * dim + d] * keys.k[(kvHead * keys.count() + j) * dim + d];
+            }
+            dot *= c.spec.scale();
+            if (c.spec.softCap() > 0) {
+                dot = c.spec.softCap() * Math.tanh(dot / c.spec.softCap());
+            }
+            boolean visible = visible(c.spec, position, keys.positions[j]);
+            score[j] = visible ? dot : Double.NEGATIVE_INFINITY;
+            largestLogit = visible ? Math.max(largestLogit, Math.abs(dot)) : largestLogit;
+            max = Math.max(max, score[j]);
+        }
+        if (max == Double.NEGATIVE_INFINITY) {
+            lse[row] = max;
+            return;
+        }
+        double sum = 0;
+        for (double s : score) {
+            sum += Math.exp(s - max);
+        }
+        lse[row] = max + Math.log(sum);
+        for (int j = 0; j < score.length; j++) {
+            if (score[j] > Double.NEGATIVE_INFINITY) {
+                double share = Math.exp(score[j] - max) / sum;
+                for (int d = 0; d < c.spec.valueDim(); d++) {
+                    double value = keys.v[(kvHead * keys.count() + j) * c.spec.valueDim() + d];
+                    largestValue = Math.max(largestValue, Math.abs(value));
+                    out[row * c.spec.valueDim() + d] += share * value;
+                }
+            }
+        }
+    }
+
+    private void rowFloat32(AttentionCase c, int b, int kvHead, long position, int row) {
+        AttentionCase.Keys keys = c.keys.get(b);
+        int dim = c.spec.headDim();
+        float scale = (float) c.spec.scale();
+        float cap = (float) c.spec.softCap();
+        float[] score = new float[keys.count()];
+        float max = Float.NEGATIVE_INFINITY;
+        for (int j = 0; j < score.length; j++) {
+            float dot = 0;
+            for (int d = 0; d < dim; d++) {
+                dot += c.q[row * dim + d] * keys.k[(kvHead * keys.count() + j) * dim + d];
+            }
+            dot *= scale;
+            if (cap > 0) {
+                dot = cap * (float) Math.tanh(dot / cap);
+            }
+            score[j] = visible(c.spec, position, keys.positions[j]) ? dot : Float.NEGATIVE_INFINITY;
+            max = Math.max(max, score[j]);
+        }
+        if (max == Float.NEGATIVE_INFINITY) {
+            lse[row] = max;
+            return;
+        }
+        float sum = 0;
+        for (int j = 0; j < score.length; j++) {
+            score[j] = (float) Math.exp(score[j] - max);
+            sum += score[j];
+        }
+        lse[row] = max + (float) Math.log(sum);
+        for (int d = 0; d < c.spec.valueDim(); d++) {
+            float total = 0;
+            for (int j = 0; j < score.length; j++) {
+                if (score[j] > 0) {
+                    total += score[j] * keys.v[(kvHead * keys.count() + j) * c.spec.valueDim() + d];
+                }
+            }
+            out[row * c.spec.valueDim() + d] = total / sum;
+        }
+    }
+}
