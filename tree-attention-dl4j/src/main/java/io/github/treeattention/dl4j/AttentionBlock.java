@@ -3,6 +3,7 @@ package io.github.treeattention.dl4j;
 import io.github.treeattention.samediff.ArrayAttention;
 import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Map;
+import org.deeplearning4j.nn.conf.layers.samediff.SDLayerParams;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /**
@@ -17,6 +18,36 @@ record AttentionBlock(int heads, boolean project, Rope rope, AttentionOptions op
     static final String KEY = "Wk";
     static final String VALUE = "Wv";
     static final String OUT = "Wo";
+
+    /**
+     * A block of checked settings.
+     *
+     * @param kvHeads key/value heads; they show in the parameters' shapes
+     * @throws IllegalArgumentException if {@code kvHeads} doesn't divide {@code heads}
+     */
+    static AttentionBlock of(int heads, int kvHeads, boolean project, Rope rope, AttentionOptions options) {
+        if (kvHeads < 1 || heads % kvHeads != 0) {
+            throw new IllegalArgumentException("kvHeads must divide nHeads=" + heads + ": got " + kvHeads);
+        }
+        return new AttentionBlock(heads, project, rope, options);
+    }
+
+    /** @param scale 0 for {@code 1 / sqrt(headSize)} */
+    static AttentionOptions options(boolean causal, int slidingWindow, double softCap, double scale) {
+        return AttentionOptions.defaults()
+                .withCausal(causal)
+                .withSlidingWindow(slidingWindow)
+                .withSoftCap(softCap)
+                .withScale(scale == 0 ? Double.NaN : scale);
+    }
+
+    /** The four projections of one input. */
+    static void defineParameters(SDLayerParams params, int heads, int kvHeads, long headSize, long nIn, long nOut) {
+        params.addWeightParam(QUERY, heads, headSize, nIn);
+        params.addWeightParam(KEY, kvHeads, headSize, nIn);
+        params.addWeightParam(VALUE, kvHeads, headSize, nIn);
+        params.addWeightParam(OUT, heads * headSize, nOut);
+    }
 
     /** Queries {@code [batch, heads, time, headSize]}, turned, of a sequence whose first step is at {@code position}. */
     INDArray queries(INDArray sequence, Map<String, INDArray> parameters, long position) {

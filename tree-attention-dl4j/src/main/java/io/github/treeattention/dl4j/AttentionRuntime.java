@@ -37,7 +37,7 @@ abstract class AttentionRuntime<P extends AutoCloseable> extends SameDiffLayer {
     /** The forward pass; runs outside of workspaces. */
     abstract P forward(INDArray x, INDArray keyMask);
 
-    /** The pass's output {@code [batch, features, time]}, in memory that the scratch owns. */
+    /** The pass's output {@code [batch, features, time]}, in memory that the scratch or the pass owns. */
     abstract INDArray output(P done, Scratch scratch);
 
     /**
@@ -55,11 +55,11 @@ abstract class AttentionRuntime<P extends AutoCloseable> extends SameDiffLayer {
             try (Scratch scratch = new Scratch()) {
                 pass = forward(typedInput(), typedMask());
                 passInput = input;
-                INDArray result = output(pass, scratch);
+                INDArray result = workspaceMgr.dup(ArrayType.ACTIVATIONS, output(pass, scratch));
                 if (!training) {
                     release();
                 }
-                return workspaceMgr.dup(ArrayType.ACTIVATIONS, result);
+                return result;
             }
         }
     }

@@ -1,11 +1,13 @@
 package io.github.treeattention.dl4j;
 
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
+import org.deeplearning4j.nn.conf.graph.AttentionVertex;
+import org.deeplearning4j.nn.conf.layers.LearnedSelfAttentionLayer;
+import org.deeplearning4j.nn.conf.layers.RecurrentAttentionLayer;
 import org.deeplearning4j.nn.conf.layers.SelfAttentionLayer;
 import org.nd4j.shade.jackson.core.JsonProcessingException;
 import org.nd4j.shade.jackson.databind.JsonNode;
@@ -20,7 +22,11 @@ final class LayerSwap {
     private static final String GRADIENT_SCALE = "stockGradientScale";
 
     /** Our classes by the stock ones that they stand in for. */
-    private static final Map<Class<?>, Class<?>> OURS = Map.of(SelfAttentionLayer.class, TreeSelfAttentionLayer.class);
+    private static final Map<Class<?>, Class<?>> OURS = Map.of(
+            SelfAttentionLayer.class, TreeSelfAttentionLayer.class,
+            LearnedSelfAttentionLayer.class, TreeLearnedSelfAttentionLayer.class,
+            RecurrentAttentionLayer.class, TreeRecurrentAttentionLayer.class,
+            AttentionVertex.class, TreeAttentionVertex.class);
 
     /** Values of our settings that the stock layers share; a setting with another value has no stock counterpart. */
     private static final Map<String, Double> STOCK_SETTINGS =
@@ -127,8 +133,7 @@ final class LayerSwap {
         if (kvHeads != 0 && kvHeads != object.path("nheads").asInt(kvHeads)) {
             return "the stock layer has no kvHeads: " + kvHeads;
         }
-        Map<String, Double> settings = new HashMap<>(STOCK_SETTINGS);
-        for (Map.Entry<String, Double> setting : settings.entrySet()) {
+        for (Map.Entry<String, Double> setting : STOCK_SETTINGS.entrySet()) {
             double value = object.path(setting.getKey()).asDouble();
             if (value != setting.getValue()) {
                 return "the stock layer has no " + setting.getKey() + ": " + value;

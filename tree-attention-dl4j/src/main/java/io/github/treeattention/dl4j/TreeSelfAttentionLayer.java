@@ -1,6 +1,5 @@
 package io.github.treeattention.dl4j;
 
-import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Collection;
 import java.util.Objects;
 import org.deeplearning4j.nn.api.Layer;
@@ -53,22 +52,18 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
     }
 
     AttentionBlock block() {
-        int keyHeads = effectiveKvHeads();
-        if (keyHeads < 1 || getNHeads() % keyHeads != 0) {
-            throw new IllegalArgumentException("kvHeads must divide nHeads=" + getNHeads() + ": got " + keyHeads);
-        }
         if (!(ropeTheta >= 0) || ropeTheta == Double.POSITIVE_INFINITY) {
             throw new IllegalArgumentException("ropeTheta must be 0 (none) or more: got " + ropeTheta);
         }
         if (ropeTheta > 0 && (isProjectInput() ? getHeadSize() : getNIn()) % 2 != 0) {
             throw new IllegalArgumentException("RoPE needs an even headSize: got " + getHeadSize());
         }
-        AttentionOptions options = AttentionOptions.defaults()
-                .withScale(scale == 0 ? Double.NaN : scale)
-                .withCausal(causal)
-                .withSlidingWindow(slidingWindow)
-                .withSoftCap(softCap);
-        return new AttentionBlock(getNHeads(), isProjectInput(), new Rope(ropeTheta), options);
+        return AttentionBlock.of(
+                getNHeads(),
+                effectiveKvHeads(),
+                isProjectInput(),
+                new Rope(ropeTheta),
+                AttentionBlock.options(causal, slidingWindow, softCap, scale));
     }
 
     private int effectiveKvHeads() {
@@ -80,10 +75,8 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
         super.defineParameters(params);
         if (isProjectInput() && effectiveKvHeads() != getNHeads()) {
             params.clear();
-            params.addWeightParam(AttentionBlock.QUERY, getNHeads(), getHeadSize(), getNIn());
-            params.addWeightParam(AttentionBlock.KEY, effectiveKvHeads(), getHeadSize(), getNIn());
-            params.addWeightParam(AttentionBlock.VALUE, effectiveKvHeads(), getHeadSize(), getNIn());
-            params.addWeightParam(AttentionBlock.OUT, getNHeads() * getHeadSize(), getNOut());
+            AttentionBlock.defineParameters(
+                    params, getNHeads(), effectiveKvHeads(), getHeadSize(), getNIn(), getNOut());
         }
     }
 

@@ -1,6 +1,11 @@
 package io.github.treeattention.dl4j;
 
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import java.util.List;
 import java.util.Random;
+import java.util.function.ToDoubleFunction;
+import org.deeplearning4j.gradientcheck.GradientCheckUtil;
 import org.deeplearning4j.nn.conf.ComputationGraphConfiguration;
 import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
@@ -15,6 +20,7 @@ import org.deeplearning4j.nn.weights.WeightInit;
 import org.nd4j.linalg.activations.Activation;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.dataset.DataSet;
 import org.nd4j.linalg.factory.Nd4j;
 import org.nd4j.linalg.learning.config.IUpdater;
 import org.nd4j.linalg.lossfunctions.LossFunctions;
@@ -114,6 +120,36 @@ final class Nets {
             }
         }
         return mask;
+    }
+
+    /** Gradients of one training step, layer masks given to both networks alike. */
+    static void assertSameGradients(
+            MultiLayerNetwork wanted, MultiLayerNetwork got, DataSet data, ToDoubleFunction<String> factor) {
+        for (MultiLayerNetwork net : List.of(wanted, got)) {
+            net.setInput(data.getFeatures());
+            net.setLabels(data.getLabels());
+            net.setLayerMaskArrays(data.getFeaturesMaskArray(), data.getLabelsMaskArray());
+            net.computeGradientAndScore();
+            net.clearLayerMaskArrays();
+        }
+        assertEquals(wanted.score(), got.score(), 1e-12);
+        for (String key : wanted.paramTable().keySet()) {
+            INDArray scaled = wanted.gradient().getGradientFor(key).mul(factor.applyAsDouble(key));
+            assertEquals(0, difference(scaled, got.gradient().getGradientFor(key)), 1e-12, key);
+        }
+    }
+
+    static boolean passesGradientCheck(MultiLayerNetwork net, DataSet data) {
+        return GradientCheckUtil.checkGradients(new GradientCheckUtil.MLNConfig()
+                .net(net)
+                .input(data.getFeatures())
+                .labels(data.getLabels())
+                .inputMask(data.getFeaturesMaskArray())
+                .labelMask(data.getLabelsMaskArray())
+                .epsilon(1e-6)
+                .maxRelError(1e-5)
+                .minAbsoluteError(1e-8)
+                .print(GradientCheckUtil.PrintMode.FAILURES_ONLY));
     }
 
     static double difference(INDArray a, INDArray b) {

@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Map;
 import java.util.stream.Stream;
-import org.deeplearning4j.gradientcheck.GradientCheckUtil;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
 import org.deeplearning4j.nn.multilayer.MultiLayerNetwork;
 import org.junit.jupiter.api.BeforeAll;
@@ -16,6 +15,7 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.dataset.DataSet;
 import org.nd4j.linalg.factory.Nd4j;
 import org.nd4j.linalg.learning.config.NoOp;
 
@@ -64,16 +64,7 @@ class SelfAttentionGradientTest {
     /** Two attention layers, so that the gradient below one is checked too. */
     private static boolean check(TreeSelfAttentionLayer layer, INDArray mask) {
         MultiLayerNetwork net = Nets.network(Nets.sequence(new NoOp(), WorkspaceMode.NONE, small().build(), layer));
-        return GradientCheckUtil.checkGradients(new GradientCheckUtil.MLNConfig()
-                .net(net)
-                .input(Nets.features(2, 4))
-                .labels(Nets.labels(2, 4))
-                .inputMask(mask)
-                .labelMask(mask)
-                .epsilon(1e-6)
-                .maxRelError(1e-5)
-                .minAbsoluteError(1e-8)
-                .print(GradientCheckUtil.PrintMode.FAILURES_ONLY));
+        return Nets.passesGradientCheck(net, new DataSet(Nets.features(2, 4), Nets.labels(2, 4), mask, mask));
     }
 
     @ParameterizedTest(name = "{0}")

@@ -9,7 +9,6 @@ import static io.github.treeattention.dl4j.Nets.sequence;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
-import java.util.List;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
 import org.deeplearning4j.nn.conf.layers.LSTM;
 import org.deeplearning4j.nn.conf.layers.Layer;
@@ -33,20 +32,8 @@ class SelfAttentionParityTest {
 
     private static void assertSameGradients(
             MultiLayerNetwork stock, MultiLayerNetwork ours, INDArray x, INDArray y, INDArray mask, double factor) {
-        for (MultiLayerNetwork net : List.of(stock, ours)) {
-            net.setInput(x);
-            net.setLabels(y);
-            net.setLayerMaskArrays(mask, mask);
-            net.computeGradientAndScore();
-            net.clearLayerMaskArrays();
-        }
-        assertEquals(stock.score(), ours.score(), 1e-12);
-        for (String key : stock.paramTable().keySet()) {
-            INDArray wanted = stock.gradient().getGradientFor(key);
-            // Below the attention layer its doubling reaches every gradient, above it none.
-            double scale = key.startsWith("2_") ? 1 : factor;
-            assertEquals(0, difference(wanted.mul(scale), ours.gradient().getGradientFor(key)), 1e-12, key);
-        }
+        // Below the attention layer its doubling reaches every gradient, above it none.
+        Nets.assertSameGradients(stock, ours, new DataSet(x, y, mask, mask), key -> key.startsWith("2_") ? 1 : factor);
     }
 
     @ParameterizedTest
