@@ -45,7 +45,8 @@ class GoldenTokensTest {
     /** Fewer sizes for the slow kernel: these prompts cost it seconds of all cores. */
     static List<Setup> setupsOfLongPrompts() {
         return setups().stream()
-                .filter(setup -> setup.kernel().equals("native") || List.of(1, 3, 8).contains(setup.worldSize()))
+                .filter(setup ->
+                        setup.kernel().equals("native") || List.of(1, 3, 8).contains(setup.worldSize()))
                 .toList();
     }
 
