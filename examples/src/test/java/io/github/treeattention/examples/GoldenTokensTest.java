@@ -42,14 +42,6 @@ class GoldenTokensTest {
         return setups;
     }
 
-    /** Fewer sizes for the slow kernel: these prompts cost it seconds of all cores. */
-    static List<Setup> setupsOfLongPrompts() {
-        return setups().stream()
-                .filter(setup ->
-                        setup.kernel().equals("native") || List.of(1, 3, 8).contains(setup.worldSize()))
-                .toList();
-    }
-
     @ParameterizedTest
     @MethodSource("setups")
     void shouldContinueShortBiblePrompts(Setup setup) throws Exception {
@@ -61,7 +53,7 @@ class GoldenTokensTest {
     }
 
     @ParameterizedTest
-    @MethodSource("setupsOfLongPrompts")
+    @MethodSource("setups")
     void shouldContinueALongBiblePrompt(Setup setup) throws Exception {
         AttentionKernel kernel = kernelOrSkip(setup);
         JsonNode golden = TestData.json(TestData.kjvLlama().resolve("greedy_long.json"));
@@ -69,7 +61,7 @@ class GoldenTokensTest {
     }
 
     @ParameterizedTest
-    @MethodSource("setupsOfLongPrompts")
+    @MethodSource("setups")
     void shouldFindThePassKeyIn4kTokens(Setup setup) throws Exception {
         AttentionKernel kernel = kernelOrSkip(setup);
         JsonNode golden = TestData.json(TestData.kjvLlama().resolve("passkey_4k.json"));

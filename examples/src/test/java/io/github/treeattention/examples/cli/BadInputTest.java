@@ -92,7 +92,8 @@ class BadInputTest {
         int last = json.lastIndexOf("1023");
         int comma = json.lastIndexOf(',', last);
         Files.writeString(tokenizer, json.substring(0, comma) + json.substring(last + 4));
-        generate(model.toString()).assertBadInput("the tokenizer must have the model's tokens 0..1023: 1023 is not there");
+        generate(model.toString())
+                .assertBadInput("the tokenizer must have the model's tokens 0..1023: 1023 is not there");
     }
 
     @Test

@@ -6,9 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.treeattention.examples.model.ModelLoader;
+import io.github.treeattention.examples.text.Tokenizer;
+import io.github.treeattention.examples.text.Tokenizers;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
@@ -39,7 +43,9 @@ class GenerateCommandTest {
                 "generate", "--model", KJV, "--prompt-file", file.toString(), "--max-tokens", "24", "--ranks", "2");
         assertEquals(0, run.exitCode(), run::toString);
         Tokenizer tokenizer = Tokenizers.load(Path.of(KJV), ModelLoader.loadConfig(Path.of(KJV)));
-        int[] golden = Arrays.stream(goldenIds(24).split(" ", -1)).mapToInt(Integer::parseInt).toArray();
+        int[] golden = Arrays.stream(goldenIds(24).split(" ", -1))
+                .mapToInt(Integer::parseInt)
+                .toArray();
         assertEquals(tokenizer.decode(golden) + System.lineSeparator(), run.out());
     }
 
