@@ -199,15 +199,16 @@ final class Exchange implements Transport.FrameHandler {
             return;
         }
         frame.position(frame.position() + FrameHeader.LENGTH);
-        select(target, targetStart + offset - targetBase, length);
+        int at = targetStart + offset - targetBase;
+        select(target, at, length);
         switch (step.action()) {
-            case COPY -> target.put(target.position(), frame, frame.position(), length);
+            case COPY -> target.put(at, frame, frame.position(), length);
             case REDUCE_HIGHER -> op.reduce(target, frame);
             case REDUCE_LOWER -> {
                 scratch.clear().limit(length);
                 scratch.put(0, frame, frame.position(), length);
                 op.reduce(scratch, target);
-                target.put(target.position(), scratch, 0, length);
+                target.put(at, scratch, 0, length);
             }
             default -> throw new IllegalStateException("not a receiving step: " + step);
         }
