@@ -22,6 +22,14 @@ class AccusationsTest {
     }
 
     @Test
+    void shouldFollowTheChainWhileOthersHaveNotSpoken() {
+        accuse(0, 1, "a");
+        accuse(1, 3, "b");
+        assertFalse(accusations.areComplete(5));
+        assertEquals(new Failure(3, "b (reported by rank 1)"), accusations.verdict(5));
+    }
+
+    @Test
     void shouldBelieveASingleAccusation() {
         accuse(3, 1, "c");
         assertFalse(accusations.areComplete(4));
