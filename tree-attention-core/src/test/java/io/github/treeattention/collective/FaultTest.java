@@ -247,4 +247,19 @@ class FaultTest {
                 "barrier #1 failed at rank 2 on localhost: the member has left the group (reported by rank 0)",
                 failure.getMessage());
     }
+
+    @Test
+    void shouldServeTheOthersWhileOneDoesNotRead() throws Exception {
+        List<Communicator> members = Communicators.inProcess(3, SHORT);
+        int length = 20 * InProcessNetwork.DEFAULT_FRAME_LENGTH;
+        List<Ranks.Outcome<ByteBuffer>> outcomes = Ranks.outcomes(3, rank -> {
+            ByteBuffer message = GroupTest.random(rank, length);
+            if (rank != 1) {
+                members.get(rank).broadcast(message, 0);
+            }
+            return message;
+        });
+        assertEquals(1, ((CollectiveException) outcomes.get(0).failure()).failedRank());
+        assertEquals(GroupTest.random(0, length), outcomes.get(2).result());
+    }
 }

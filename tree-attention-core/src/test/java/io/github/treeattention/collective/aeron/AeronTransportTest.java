@@ -147,6 +147,18 @@ class AeronTransportTest {
     }
 
     @Test
+    void shouldTellAMemberThatLeavesAtOnceFromOneThatNeverCame() throws Exception {
+        for (int round = 0; round < 10; round++) {
+            int epoch = 100 + round;
+            Ranks.run(5, rank -> {
+                driver.join(new ProcessGroup(rank, Collections.nCopies(5, "a"), epoch, 1))
+                        .close();
+                return null;
+            });
+        }
+    }
+
+    @Test
     void shouldPushBackWhenNobodyReadsAndLoseNothing() throws Exception {
         int frames = Ranks.run(2, rank -> {
                     ProcessGroup group = new ProcessGroup(rank, HOSTS.subList(0, 2), 9, 1);
