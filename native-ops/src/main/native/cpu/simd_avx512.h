@@ -55,6 +55,24 @@ INLINE F load_part(const Bf16 *p, int n) {
 }
 INLINE F load_part(const F16 *p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), p)); }
 
+// Elements of a pair of vectors, 2 * W elements from p on: half 0 and half 1 of it. For bf16 the halves are the even and
+// the odd elements, which cost one instruction each and no shuffle; else the first and the last W.
+template <int Half, class T>
+INLINE F load_half(const T *p) {
+    return load(p + Half * W);
+}
+INLINE F split_pair(__m512i pair, int half) {
+    return _mm512_castsi512_ps(half == 0 ? _mm512_slli_epi32(pair, 16)
+                                         : _mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+}
+template <int Half>
+INLINE F load_half(const Bf16 *p) {
+    return split_pair(_mm512_loadu_si512(p), Half);
+}
+INLINE F load_pair_part(const Bf16 *p, int n, int half) {
+    return split_pair(_mm512_maskz_loadu_epi16(static_cast<__mmask32>((1ull << n) - 1), p), half);
+}
+
 // 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
 INLINE F exp2(F x) {
     const __mmask16 kept = _mm512_cmp_ps_mask(x, set1(kExp2Smallest), _CMP_NLT_UQ);
