@@ -86,9 +86,9 @@ public final class Generation {
             Traffic decodeTraffic,
             List<Long> kvBytes) {
 
-        /** Forward passes of single tokens a second; 0 where there was none. */
-        public double decodeTokensPerSecond() {
-            return ids.size() < 2 ? 0 : (ids.size() - 1) / decodeSeconds;
+        /** Forward passes of single tokens in {@code decodeSeconds}: the last token of a text is not read again. */
+        public int decodeSteps() {
+            return stopReason == StopReason.STOP_TOKEN ? ids.size() : ids.size() - 1;
         }
     }
 

@@ -3,6 +3,8 @@ package io.github.treeattention.examples;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import org.bytedeco.javacpp.FloatPointer;
+import org.nd4j.linalg.api.buffer.DataBuffer;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
@@ -25,12 +27,9 @@ final class Rows {
         this.count = count;
         this.width = width;
         int length = Math.multiplyExact(count, width);
-        this.array = Nd4j.create(
-                Nd4j.createBuffer(memory, DataType.FLOAT, length, 0),
-                new long[] {width, count},
-                new long[] {1, width},
-                0,
-                'f');
+        // Nd4j.createBuffer(ByteBuffer, ...) would copy; a pointer is taken as it is.
+        DataBuffer buffer = Nd4j.createBuffer(new FloatPointer(values), length, DataType.FLOAT);
+        this.array = Nd4j.create(buffer, new long[] {width, count}, new long[] {1, width}, 0, 'f');
     }
 
     static Rows allocate(int count, int width) {

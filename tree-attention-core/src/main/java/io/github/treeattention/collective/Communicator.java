@@ -35,6 +35,27 @@ public interface Communicator extends AutoCloseable {
      */
     void sendRecv(ByteBuffer send, int destination, ByteBuffer receive, int source);
 
+    /**
+     * Reduces all members' messages, in rank order, into the root's. Elsewhere the message's content is lost: it may hold
+     * partial results.
+     */
+    void reduce(ByteBuffer message, ReduceOp op, int root);
+
+    /**
+     * Collects everybody's message, in rank order.
+     *
+     * @param receive as long as all messages together; must not overlap {@code send}
+     */
+    void allGather(ByteBuffer send, ByteBuffer receive);
+
+    /**
+     * Reduces all members' messages, in rank order, and leaves the r-th part of the result at rank r.
+     *
+     * @param send as many equal parts as members, each of whole blocks; left as it was
+     * @param receive one part; must not overlap {@code send}
+     */
+    void reduceScatter(ByteBuffer send, ByteBuffer receive, ReduceOp op);
+
     /** Returns when every member has called it. */
     void barrier();
 
@@ -44,7 +65,7 @@ public interface Communicator extends AutoCloseable {
     /** How long one call may take. */
     Duration deadline();
 
-    /** Leaves the group. Members inside a call that needs this one fail. */
+    /** Leaves the group. Members inside a call that needs this one fail; so does a call of this member in another thread. */
     @Override
     void close();
 }

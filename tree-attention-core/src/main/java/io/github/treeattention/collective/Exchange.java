@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.BitSet;
 
 /**
  * Runs plans over a transport: the one progress engine of a member. It never waits in an offer: whatever can move, moves,
@@ -12,6 +13,8 @@ import java.util.Arrays;
 final class Exchange implements Transport.FrameHandler {
     /** Passes with progress between two looks at the clock. */
     private static final int CHECK_INTERVAL = 256;
+    /** How long a failed member tries to say why. */
+    private static final long FAREWELL_NANOS = 500_000_000;
 
     private final ProcessGroup group;
     private final Transport transport;
@@ -37,13 +40,18 @@ final class Exchange implements Transport.FrameHandler {
     private long payloadBytes;
     private long messages;
 
-    Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline) {
+    private int blamedRank;
+    private String blamedFor;
+    private int toldBy = CollectiveException.UNKNOWN_RANK;
+    private int silentRank = CollectiveException.UNKNOWN_RANK;
+
+    /** @param neighbours how many members share this host's cores */
+    Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline, int neighbours) {
         this.group = group;
         this.transport = transport;
         this.abort = abort;
         deadlineNanos = deadline.toNanos();
         header = new FrameHeader(group);
-        int neighbours = Schedules.ranksOf(group, group.host(group.rank())).length;
         backoff = new Backoff(neighbours <= Runtime.getRuntime().availableProcessors());
         scratch = ByteBuffer.allocateDirect(maxPayload()).order(ByteOrder.LITTLE_ENDIAN);
     }
@@ -152,10 +160,13 @@ final class Exchange implements Transport.FrameHandler {
         try {
             done = switch (step.action()) {
                 case SEND -> send(step, moved[index]);
-                case REDUCE_OWN -> reduceOwn(step, moved[index]);
+                case COPY_OWN, REDUCE_OWN -> takeOwn(step, moved[index]);
                 default -> transport.poll(step.peer(), this);
             };
+        } catch (FarewellException farewell) {
+            throw relayed(step.peer(), farewell);
         } catch (TransportException | ProtocolException failure) {
+            checkAbort(failure);
             throw failure(step.peer(), failure.getMessage(), failure);
         }
         if (done) {
@@ -191,28 +202,28 @@ final class Exchange implements Transport.FrameHandler {
         select(target, targetStart + offset - targetBase, length);
         switch (step.action()) {
             case COPY -> target.put(target.position(), frame, frame.position(), length);
-            case REDUCE_HIGHER -> reduce(target, frame);
+            case REDUCE_HIGHER -> op.reduce(target, frame);
             case REDUCE_LOWER -> {
                 scratch.clear().limit(length);
                 scratch.put(0, frame, frame.position(), length);
-                reduce(scratch, target);
+                op.reduce(scratch, target);
                 target.put(target.position(), scratch, 0, length);
             }
             default -> throw new IllegalStateException("not a receiving step: " + step);
         }
     }
 
-    private boolean reduceOwn(Plan.Step step, int chunk) {
+    private boolean takeOwn(Plan.Step step, int chunk) {
         int offset = plan.chunkOffset(step, chunk);
         int length = plan.chunkLength(step, chunk);
         select(source, sourceStart + offset, length);
         select(target, targetStart + offset - targetBase, length);
-        reduce(target, source);
+        if (step.action() == Plan.Action.COPY_OWN) {
+            target.put(target.position(), source, source.position(), length);
+        } else if (length > 0) {
+            op.reduce(target, source);
+        }
         return true;
-    }
-
-    private void reduce(ByteBuffer accumulator, ByteBuffer incoming) {
-        op.reduce(accumulator, incoming);
     }
 
     private static void select(ByteBuffer buffer, int position, int length) {
@@ -220,16 +231,21 @@ final class Exchange implements Transport.FrameHandler {
     }
 
     private void checkHealth() {
-        AbortSignal.Failure failure = abort.failure().orElse(null);
-        if (failure != null) {
-            throw failure(failure.rank(), failure.reason(), null);
-        }
+        checkAbort(null);
         if (Thread.currentThread().isInterrupted()) {
             throw failure(group.rank(), "the thread was interrupted", null);
         }
         long elapsed = System.nanoTime() - startedAt;
         if (elapsed > deadlineNanos) {
             throw silence(elapsed);
+        }
+    }
+
+    /** The control plane sees the death itself; a link only sees that somebody is gone, perhaps for the same reason. */
+    private void checkAbort(Throwable cause) {
+        AbortSignal.Failure failure = abort.failure().orElse(null);
+        if (failure != null) {
+            throw failure(failure.rank(), failure.reason(), cause);
         }
     }
 
@@ -253,8 +269,36 @@ final class Exchange implements Transport.FrameHandler {
                 null);
     }
 
-    private CollectiveException failure(int rank, String why, Throwable cause) {
-        String host = rank >= 0 && rank < group.worldSize() ? group.host(rank) : "";
-        return new CollectiveException(rank, host, operation.toString(), sequence, why, cause);
+    private CollectiveException relayed(int sender, FarewellException farewell) {
+        CollectiveException failure =
+                failure(farewell.blamedRank(), farewell.getMessage() + " (reported by rank " + sender + ")", farewell);
+        blamedFor = farewell.getMessage();
+        toldBy = sender;
+        return failure;
+    }
+
+    /** The exception for a failed operation, remembered for {@link #sayFarewell}. */
+    CollectiveException failure(int rank, String why, Throwable cause) {
+        boolean known = rank >= 0 && rank < group.worldSize();
+        blamedRank = known ? rank : CollectiveException.UNKNOWN_RANK;
+        blamedFor = why;
+        String host = known ? group.host(rank) : "";
+        return new CollectiveException(blamedRank, host, operation.toString(), sequence, why, cause);
+    }
+
+    /**
+     * Tells the others why this member has failed. Nothing may be run afterwards. It does not insist where the control
+     * plane has told everybody already, nor with a member that fell silent.
+     */
+    void sayFarewell() {
+        BitSet untold = new BitSet();
+        untold.set(0, group.worldSize());
+        untold.clear(group.rank());
+        if (toldBy >= 0) {
+            untold.clear(toldBy);
+        }
+        boolean insist = abort.failure().isEmpty();
+        Farewell farewell = new Farewell(transport, header, blamedRank, String.valueOf(blamedFor), untold);
+        farewell.say(insist ? Math.min(FAREWELL_NANOS, deadlineNanos) : 0, silentRank, backoff);
     }
 }

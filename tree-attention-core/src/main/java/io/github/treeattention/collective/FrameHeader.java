@@ -2,6 +2,7 @@ package io.github.treeattention.collective;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 
 /**
  * The 32 bytes before each frame's payload, little-endian:
@@ -28,6 +29,7 @@ final class FrameHeader {
     static final byte VERSION = 1;
     static final byte LAST = 1;
     static final int MAX_SENDER = 0xFFFF;
+    static final int MAX_REASON_LENGTH = 512;
 
     static final int MAGIC_AT = 0;
     static final int VERSION_AT = 2;
@@ -77,10 +79,17 @@ final class FrameHeader {
         return bytes;
     }
 
+    /** The header of this member's last frame, in which it says whom it blames; nothing may be encoded afterwards. */
+    ByteBuffer encodeFarewell(int blamedRank, int length) {
+        bytes.put(KIND_AT, Operation.FAREWELL.code());
+        return encode(blamedRank, length, true);
+    }
+
     /**
      * Compares a received frame with the only one that may come now.
      *
      * @throws ProtocolException naming the first field that differs
+     * @throws FarewellException if the sender has failed and says so
      */
     void check(ByteBuffer frame, int sender, int offset, int length, boolean last) {
         int at = frame.position();
@@ -95,6 +104,9 @@ final class FrameHeader {
         require("epoch must match", itsEpoch == epoch, epoch, itsEpoch);
         int itsSender = Short.toUnsignedInt(frame.getShort(at + SENDER_AT));
         require("sender must be the link's rank", itsSender == sender, sender, itsSender);
+        if (isFarewell(frame)) {
+            throw farewell(frame, at);
+        }
         checkOperation(frame, at);
         int itsOffset = frame.getInt(at + OFFSET_AT);
         require("offset must continue the message", itsOffset == offset, offset, itsOffset);
@@ -117,6 +129,21 @@ final class FrameHeader {
         }
         byte itsAlgorithm = frame.get(at + ALGORITHM_AT);
         require("members must use the same algorithm", itsAlgorithm == algorithm, algorithm, itsAlgorithm);
+    }
+
+    /** Whether a frame, of whatever origin, says that it is somebody's last. */
+    static boolean isFarewell(ByteBuffer frame) {
+        return frame.remaining() >= LENGTH && frame.get(frame.position() + KIND_AT) == Operation.FAREWELL.code();
+    }
+
+    private static RuntimeException farewell(ByteBuffer frame, int at) {
+        int length = frame.remaining() - LENGTH;
+        if (length > MAX_REASON_LENGTH || frame.getInt(at + LENGTH_AT) != length) {
+            return new ProtocolException("a farewell must be short and complete", MAX_REASON_LENGTH, length);
+        }
+        byte[] reason = new byte[length];
+        frame.get(at + LENGTH, reason);
+        return new FarewellException(frame.getInt(at + OFFSET_AT), new String(reason, StandardCharsets.UTF_8));
     }
 
     private static void require(String rule, boolean holds, int wanted, int got) {

@@ -3,8 +3,10 @@ package io.github.treeattention.collective;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.Objects;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicBoolean;
 
-/** Collectives over a transport: checks the arguments, picks a schedule, runs it, and stays broken once it failed. */
+/** Collectives over a transport: checks the arguments, picks a plan, runs it, and stays broken once it failed. */
 final class GroupCommunicator implements Communicator {
     private static final ByteBuffer EMPTY = ByteBuffer.allocateDirect(0);
 
@@ -12,11 +14,16 @@ final class GroupCommunicator implements Communicator {
     private final Transport transport;
     private final Duration deadline;
     private final AllReduceAlgorithm wanted;
+    private final HostLayout hosts;
     private final Exchange exchange;
+    private final Planner planner;
 
+    /** Whether a call runs; after closing it is never free again. */
+    private final AtomicBoolean busy = new AtomicBoolean();
+
+    private volatile boolean closed;
     private long sequence;
     private long calls;
-    private boolean closed;
     private CollectiveException broken;
 
     GroupCommunicator(
@@ -28,19 +35,27 @@ final class GroupCommunicator implements Communicator {
         this.group = Objects.requireNonNull(group, "group");
         this.transport = Objects.requireNonNull(transport, "transport");
         this.deadline = Objects.requireNonNull(deadline, "deadline");
+        Objects.requireNonNull(abort, "abort");
         wanted = Objects.requireNonNull(algorithm, "algorithm");
         if (deadline.isNegative() || deadline.isZero()) {
             throw new IllegalArgumentException("deadline must be positive: got " + deadline);
         }
-        if (group.worldSize() > FrameHeader.MAX_SENDER + 1) {
-            throw new IllegalArgumentException(
-                    "worldSize must be at most " + (FrameHeader.MAX_SENDER + 1) + ": got " + group.worldSize());
+        int mostRanks = FrameHeader.MAX_SENDER + 1;
+        if (group.worldSize() > mostRanks) {
+            throw new IllegalArgumentException("worldSize must be at most " + mostRanks + ": got " + group.worldSize());
         }
         if (transport.maxFrameLength() <= FrameHeader.LENGTH) {
             throw new IllegalArgumentException("maxFrameLength must exceed the header's " + FrameHeader.LENGTH
                     + " bytes: got " + transport.maxFrameLength());
         }
-        exchange = new Exchange(group, transport, Objects.requireNonNull(abort, "abort"), deadline);
+        hosts = new HostLayout(group);
+        AbortSignal abortOrClosed = () -> closed ? closedWhileWaiting() : abort.failure();
+        exchange = new Exchange(group, transport, abortOrClosed, deadline, hosts.local().length);
+        planner = new Planner(hosts, exchange.maxPayload());
+    }
+
+    private Optional<AbortSignal.Failure> closedWhileWaiting() {
+        return Optional.of(new AbortSignal.Failure(group.rank(), "closed by another thread of its process"));
     }
 
     @Override
@@ -63,9 +78,18 @@ final class GroupCommunicator implements Communicator {
         Messages.checkWritable("message", message);
         int length = message.remaining();
         Messages.checkBlocks("message", length, op.blockLength(), exchange.maxPayload());
-        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(wanted, group, op.commutative());
-        Plan plan = allReducePlan(algorithm, length, op.blockLength());
+        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(wanted, hosts, op.commutative());
+        Plan plan = planner.allReduce(algorithm, length, op.blockLength());
         run(Operation.ALL_REDUCE, algorithm, plan, Exchange.Buffers.inPlace(message), op);
+    }
+
+    @Override
+    public void reduce(ByteBuffer message, ReduceOp op, int root) {
+        Messages.checkWritable("message", message);
+        Messages.checkBlocks("message", message.remaining(), op.blockLength(), exchange.maxPayload());
+        Messages.checkRank("root", root, worldSize());
+        Plan plan = planner.reduce(root, message.remaining(), op);
+        run(Operation.REDUCE, AllReduceAlgorithm.AUTO, plan, Exchange.Buffers.inPlace(message), op);
     }
 
     @Override
@@ -76,9 +100,32 @@ final class GroupCommunicator implements Communicator {
         } else {
             Messages.checkWritable("message", message);
         }
-        Plan.Builder plan = builder(1);
-        broadcast(plan.chain(0, message.remaining()), root);
-        run(Operation.BROADCAST, AllReduceAlgorithm.AUTO, plan.build(), Exchange.Buffers.inPlace(message), null);
+        Plan plan = planner.broadcast(root, message.remaining());
+        run(Operation.BROADCAST, AllReduceAlgorithm.AUTO, plan, Exchange.Buffers.inPlace(message), null);
+    }
+
+    @Override
+    public void allGather(ByteBuffer send, ByteBuffer receive) {
+        Messages.check("send", send);
+        Messages.checkWritable("receive", receive);
+        Messages.checkParts("receive", receive.remaining(), "send", send.remaining(), worldSize());
+        requireUsable(Operation.ALL_GATHER);
+        int part = send.remaining();
+        receive.put(receive.position() + rank() * part, send, send.position(), part);
+        Exchange.Buffers buffers = Exchange.Buffers.inPlace(receive);
+        run(Operation.ALL_GATHER, AllReduceAlgorithm.AUTO, planner.allGather(part), buffers, null);
+    }
+
+    @Override
+    public void reduceScatter(ByteBuffer send, ByteBuffer receive, ReduceOp op) {
+        Messages.check("send", send);
+        Messages.checkWritable("receive", receive);
+        int part = receive.remaining();
+        Messages.checkBlocks("receive", part, op.blockLength(), exchange.maxPayload());
+        Messages.checkParts("send", send.remaining(), "receive", part, worldSize());
+        Plan plan = planner.reduceScatter(part, op.blockLength());
+        Exchange.Buffers buffers = new Exchange.Buffers(send, receive, rank() * part);
+        run(Operation.REDUCE_SCATTER, AllReduceAlgorithm.AUTO, plan, buffers, op);
     }
 
     @Override
@@ -87,77 +134,62 @@ final class GroupCommunicator implements Communicator {
         Messages.checkWritable("receive", receive);
         Messages.checkRank("destination", destination, worldSize());
         Messages.checkRank("source", source, worldSize());
-        if (destination == rank() || source == rank()) {
-            copyToSelf(send, destination, receive, source);
+        if (destination != rank() && source != rank()) {
+            Plan plan = planner.sendRecv(send.remaining(), destination, receive.remaining(), source);
+            run(Operation.SEND_RECV, AllReduceAlgorithm.AUTO, plan, new Exchange.Buffers(send, receive, 0), null);
             return;
         }
-        Plan.Builder plan = builder(1);
-        plan.chain(0, send.remaining()).send(destination);
-        plan.chain(0, receive.remaining()).copy(source);
-        Exchange.Buffers buffers = new Exchange.Buffers(send, receive, 0);
-        run(Operation.SEND_RECV, AllReduceAlgorithm.AUTO, plan.build(), buffers, null);
-    }
-
-    private void copyToSelf(ByteBuffer send, int destination, ByteBuffer receive, int source) {
-        if (destination != source) {
-            throw new IllegalArgumentException("a member that sends to itself must receive from itself: rank " + rank()
-                    + ", destination=" + destination + ", source=" + source);
-        }
-        if (send.remaining() != receive.remaining()) {
-            throw new IllegalArgumentException("receive must be as long as send: send=" + send.remaining()
-                    + " bytes, receive=" + receive.remaining() + " bytes");
-        }
-        run(Operation.SEND_RECV, AllReduceAlgorithm.AUTO, builder(1).build(), Exchange.Buffers.inPlace(receive), null);
+        Messages.checkSelf(rank(), destination, source);
+        Messages.checkParts("receive", receive.remaining(), "send", send.remaining(), 1);
+        run(Operation.SEND_RECV, AllReduceAlgorithm.AUTO, planner.nothing(), Exchange.Buffers.inPlace(receive), null);
         receive.put(receive.position(), send, send.position(), send.remaining());
     }
 
     @Override
     public void barrier() {
-        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(AllReduceAlgorithm.AUTO, group, true);
-        Plan plan = allReducePlan(algorithm, 0, 1);
-        run(Operation.BARRIER, algorithm, plan, Exchange.Buffers.inPlace(EMPTY), null);
-    }
-
-    private Plan.Builder builder(int blockLength) {
-        int chunkLength = exchange.maxPayload() / blockLength * blockLength;
-        return new Plan.Builder(rank(), worldSize(), chunkLength);
-    }
-
-    private Plan allReducePlan(AllReduceAlgorithm algorithm, int length, int blockLength) {
-        Plan.Builder plan = builder(blockLength);
-        int[] ranks = Schedules.all(group);
-        switch (algorithm) {
-            case STAR -> {
-                Plan.Chain chain = plan.chain(0, length);
-                Schedules.reduceStar(chain, ranks, rank());
-                Schedules.broadcastStar(chain, ranks, rank(), 0);
-            }
-            case BINOMIAL_TREE -> {
-                Plan.Chain chain = plan.chain(0, length);
-                Schedules.reduceTree(chain, ranks, rank());
-                Schedules.broadcastTree(chain, ranks, rank(), 0);
-            }
-            case RECURSIVE_DOUBLING -> Schedules.recursiveDoubling(plan.chain(0, length), ranks, rank());
-            case RING -> Schedules.ring(plan, worldSize(), rank(), length, blockLength);
-            case TWO_LEVEL -> Schedules.twoLevel(plan.chain(0, length), group);
-            case AUTO -> throw new IllegalStateException("unresolved algorithm");
-        }
-        return plan.build();
-    }
-
-    private void broadcast(Plan.Chain chain, int root) {
-        int[] ranks = Schedules.all(group);
-        if (Schedules.leaders(group).length > 1) {
-            Schedules.broadcastTwoLevel(chain, group, root);
-        } else if (AlgorithmChoice.prefersStar(group)) {
-            Schedules.broadcastStar(chain, ranks, rank(), root);
-        } else {
-            Schedules.broadcastTree(chain, ranks, rank(), root);
-        }
+        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(AllReduceAlgorithm.AUTO, hosts, true);
+        run(Operation.BARRIER, algorithm, planner.barrier(algorithm), Exchange.Buffers.inPlace(EMPTY), null);
     }
 
     private void run(
             Operation operation, AllReduceAlgorithm algorithm, Plan plan, Exchange.Buffers buffers, ReduceOp op) {
+        if (!busy.compareAndSet(false, true)) {
+            requireUsable(operation);
+            throw new IllegalStateException("one thread at a time may use a communicator: " + operation + " by rank "
+                    + rank() + " overlaps another call");
+        }
+        try {
+            requireUsable(operation);
+            sequence++;
+            runOrBreak(operation, algorithm, plan, buffers, op);
+            if (worldSize() > 1) {
+                calls++;
+            }
+        } finally {
+            busy.set(false);
+            if (closed) {
+                closeTransport();
+            }
+        }
+    }
+
+    private void runOrBreak(
+            Operation operation, AllReduceAlgorithm algorithm, Plan plan, Exchange.Buffers buffers, ReduceOp op) {
+        try {
+            exchange.run(operation, algorithm, sequence, plan, buffers, op);
+        } catch (CollectiveException failure) {
+            broken = failure;
+        } catch (RuntimeException | Error failure) {
+            // The caller's reduction threw, most likely: this member is out of step with the others for good.
+            broken = exchange.failure(rank(), failure.toString(), failure);
+        }
+        if (broken != null) {
+            exchange.sayFarewell();
+            throw broken;
+        }
+    }
+
+    private void requireUsable(Operation operation) {
         if (closed) {
             throw new IllegalStateException("communicator is closed: " + operation + " by rank " + rank());
         }
@@ -170,27 +202,17 @@ final class GroupCommunicator implements Communicator {
                     "the group is broken since " + broken.getMessage(),
                     broken);
         }
-        sequence++;
-        try {
-            exchange.run(operation, algorithm, sequence, plan, buffers, op);
-        } catch (CollectiveException failure) {
-            broken = failure;
-            throw failure;
-        } catch (RuntimeException | Error failure) {
-            // The caller's reduction threw, most likely: this member is out of step with the others for good.
-            broken = new CollectiveException(
-                    rank(), group.host(rank()), operation.toString(), sequence, failure.toString(), failure);
-            throw broken;
-        }
-        if (worldSize() > 1) {
-            calls++;
-        }
     }
 
     @Override
     public void close() {
-        if (!closed) {
-            closed = true;
+        closed = true;
+        closeTransport();
+    }
+
+    /** Leaves it to the running call if there is one: a link must not go away under it. */
+    private void closeTransport() {
+        if (busy.compareAndSet(false, true)) {
             transport.close();
         }
     }

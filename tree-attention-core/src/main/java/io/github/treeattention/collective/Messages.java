@@ -39,4 +39,18 @@ final class Messages {
             throw new IllegalArgumentException(name + " must be 0.." + (worldSize - 1) + ": got " + rank);
         }
     }
+
+    static void checkParts(String whole, int length, String part, int partLength, int parts) {
+        if (length != (long) parts * partLength) {
+            throw new IllegalArgumentException(whole + " must be " + parts + " times " + part + ": " + whole + "="
+                    + length + " bytes, " + part + "=" + partLength + " bytes");
+        }
+    }
+
+    static void checkSelf(int rank, int destination, int source) {
+        if (destination != source) {
+            throw new IllegalArgumentException("a member that sends to itself must receive from itself: rank " + rank
+                    + ", destination=" + destination + ", source=" + source);
+        }
+    }
 }

@@ -8,7 +8,9 @@ enum Operation {
     BARRIER(4, "barrier"),
     REDUCE(5, "reduce"),
     ALL_GATHER(6, "allGather"),
-    REDUCE_SCATTER(7, "reduceScatter");
+    REDUCE_SCATTER(7, "reduceScatter"),
+    /** The last frame of a member that failed: the offset is the rank it blames, the payload the reason in UTF-8. */
+    FAREWELL(8, "farewell");
 
     private static final Operation[] VALUES = values();
 

@@ -23,7 +23,9 @@ final class Plan {
         REDUCE_HIGHER,
         /** Receive and reduce; the peer's data comes from lower ranks. */
         REDUCE_LOWER,
-        /** Reduce this member's own contribution, which comes from higher ranks, out of the source buffer. */
+        /** Take this member's own contribution out of the source buffer. */
+        COPY_OWN,
+        /** Reduce it instead; it counts as from higher ranks. */
         REDUCE_OWN
     }
 
@@ -126,8 +128,9 @@ final class Plan {
             receive(Action.REDUCE_HIGHER, peer);
         }
 
-        void reduceOwn() {
-            lastChange = add(Action.REDUCE_OWN, builder.rank, last, -1);
+        /** Takes this member's contribution in, as the first or after lower ranks'. */
+        void own(boolean first) {
+            lastChange = add(first ? Action.COPY_OWN : Action.REDUCE_OWN, builder.rank, last, -1);
         }
 
         private void receive(Action action, int peer) {

@@ -1,19 +1,12 @@
 package io.github.treeattention.collective;
 
-import java.util.Arrays;
-import java.util.stream.IntStream;
-
 /**
  * The algorithms, as steps of one member. Each method appends to a chain, for the members listed in
  * {@code ranks} (ascending) of whom this member is number {@code me}. Reductions run in rank order: whatever is merged
- * comes from neighbouring ranges of ranks, lower range first; {@link #ring} alone starts in the middle.
+ * comes from neighbouring ranges of ranks, lower range first; {@link #ringReduce} alone starts in the middle.
  */
 final class Schedules {
     private Schedules() {}
-
-    static int[] all(ProcessGroup group) {
-        return IntStream.range(0, group.worldSize()).toArray();
-    }
 
     /** Everybody's message to the first rank, reduced one after another. */
     static void reduceStar(Plan.Chain chain, int[] ranks, int me) {
@@ -97,9 +90,13 @@ final class Schedules {
         }
     }
 
-    /** Segment s starts at rank s, is complete at rank s - 1, and goes round once more. Rounds flow into each other. */
-    static void ring(Plan.Builder plan, int worldSize, int me, int length, int blockLength) {
-        int n = worldSize;
+    /**
+     * Segment s starts at rank s, is complete at rank s - 1, and goes round once more. Every link runs the segments round
+     * by round, and the chunks of one round flow into the next.
+     */
+    static void ringReduce(Plan.Builder plan, HostLayout hosts, int length, int blockLength) {
+        int n = hosts.worldSize();
+        int me = hosts.rank();
         int next = (me + 1) % n;
         int previous = Math.floorMod(me - 1, n);
         Plan.Chain[] segments = segments(plan, n, length, blockLength);
@@ -113,12 +110,24 @@ final class Schedules {
                 incoming.reduce(previous);
             }
         }
+        pass(segments, n, me + 1, next, previous);
+    }
+
+    /** Every member's segment goes round once. */
+    static void ringGather(Plan.Builder plan, HostLayout hosts, int segmentLength) {
+        int n = hosts.worldSize();
+        int me = hosts.rank();
+        pass(segments(plan, n, n * segmentLength, segmentLength), n, me, (me + 1) % n, Math.floorMod(me - 1, n));
+    }
+
+    /** Passes segments on, starting with one that is complete here. */
+    private static void pass(Plan.Chain[] segments, int n, int first, int next, int previous) {
         for (int round = 0; round < n - 1; round++) {
-            Plan.Chain outgoing = segments[Math.floorMod(me + 1 - round, n)];
+            Plan.Chain outgoing = segments[Math.floorMod(first - round, n)];
             if (!outgoing.isEmpty()) {
                 outgoing.send(next);
             }
-            Plan.Chain incoming = segments[Math.floorMod(me - round, n)];
+            Plan.Chain incoming = segments[Math.floorMod(first - round - 1, n)];
             if (!incoming.isEmpty()) {
                 incoming.copy(previous);
             }
@@ -126,7 +135,7 @@ final class Schedules {
     }
 
     private static Plan.Chain[] segments(Plan.Builder plan, int count, int length, int blockLength) {
-        long blocks = length / blockLength;
+        long blocks = blockLength == 0 ? 0 : length / blockLength;
         Plan.Chain[] segments = new Plan.Chain[count];
         for (int s = 0; s < count; s++) {
             int from = (int) (blocks * s / count) * blockLength;
@@ -136,60 +145,55 @@ final class Schedules {
         return segments;
     }
 
+    /** Every member sends each other its segment, and reduces its own in rank order. */
+    static void directScatter(Plan.Builder plan, HostLayout hosts, int segmentLength) {
+        int n = hosts.worldSize();
+        int me = hosts.rank();
+        for (int distance = 1; distance < n; distance++) {
+            int peer = (me + distance) % n;
+            plan.chain(peer * segmentLength, segmentLength).send(peer);
+        }
+        Plan.Chain own = plan.chain(me * segmentLength, segmentLength);
+        for (int rank = 0; rank < n; rank++) {
+            if (rank == me) {
+                own.own(rank == 0);
+            } else if (rank == 0) {
+                own.copy(rank);
+            } else {
+                own.reduceHigher(rank);
+            }
+        }
+    }
+
     /** Up inside each host, across between the hosts' lowest ranks, down inside each host. */
-    static void twoLevel(Plan.Chain chain, ProcessGroup group) {
-        int rank = group.rank();
-        int[] local = ranksOf(group, group.host(rank));
-        int me = Arrays.binarySearch(local, rank);
+    static void twoLevel(Plan.Chain chain, HostLayout hosts) {
+        int[] local = hosts.local();
+        int me = HostLayout.indexOf(local, hosts.rank());
         reduceStar(chain, local, me);
         if (me == 0) {
-            int[] leaders = leaders(group);
-            recursiveDoubling(chain, leaders, Arrays.binarySearch(leaders, rank));
+            recursiveDoubling(chain, hosts.leaders(), HostLayout.indexOf(hosts.leaders(), hosts.rank()));
         }
         broadcastStar(chain, local, me, 0);
     }
 
+    /** To rank 0, which is the first leader. */
+    static void reduceTwoLevel(Plan.Chain chain, HostLayout hosts) {
+        int me = HostLayout.indexOf(hosts.local(), hosts.rank());
+        reduceStar(chain, hosts.local(), me);
+        if (me == 0) {
+            reduceTree(chain, hosts.leaders(), HostLayout.indexOf(hosts.leaders(), hosts.rank()));
+        }
+    }
+
     /** To one member of each host, and by that one inside its host. */
-    static void broadcastTwoLevel(Plan.Chain chain, ProcessGroup group, int root) {
-        int rank = group.rank();
-        int[] leaders = leaders(group);
-        for (int i = 0; i < leaders.length; i++) {
-            if (group.host(leaders[i]).equals(group.host(root))) {
-                leaders[i] = root;
-            }
-        }
-        int seat = indexOf(leaders, rank);
+    static void broadcastTwoLevel(Plan.Chain chain, HostLayout hosts, int root) {
+        int[] leaders = hosts.leadersWith(root);
+        int seat = HostLayout.indexOf(leaders, hosts.rank());
         if (seat >= 0) {
-            broadcastTree(chain, leaders, seat, indexOf(leaders, root));
+            broadcastTree(chain, leaders, seat, HostLayout.indexOf(leaders, root));
         }
-        int[] local = ranksOf(group, group.host(rank));
-        int leader = IntStream.of(leaders)
-                .filter(l -> group.host(l).equals(group.host(rank)))
-                .findFirst()
-                .orElseThrow();
-        broadcastStar(chain, local, indexOf(local, rank), indexOf(local, leader));
-    }
-
-    static int[] ranksOf(ProcessGroup group, String host) {
-        return IntStream.range(0, group.worldSize())
-                .filter(r -> group.host(r).equals(host))
-                .toArray();
-    }
-
-    /** The lowest rank of each host, ascending. */
-    static int[] leaders(ProcessGroup group) {
-        return group.hosts().stream()
-                .distinct()
-                .mapToInt(group.hosts()::indexOf)
-                .toArray();
-    }
-
-    private static int indexOf(int[] ranks, int rank) {
-        for (int i = 0; i < ranks.length; i++) {
-            if (ranks[i] == rank) {
-                return i;
-            }
-        }
-        return -1;
+        int[] local = hosts.local();
+        int leader = hosts.onThisHost(leaders);
+        broadcastStar(chain, local, HostLayout.indexOf(local, hosts.rank()), HostLayout.indexOf(local, leader));
     }
 }

@@ -149,7 +149,7 @@ final class JavaKernel implements AttentionKernel {
             }
             float total = 0;
             for (int j = from; j < to; j++) {
-                scores[j] = (float) Math.exp(scores[j] - newMax);
+                scores[j] = FastExp.exp(scores[j] - newMax);
                 total += scores[j];
             }
             sum[row] += total;
@@ -157,12 +157,18 @@ final class JavaKernel implements AttentionKernel {
         }
 
         private void score(int row, int length) {
+            int dim = spec.headDim();
+            int at = row * dim;
             Arrays.fill(scores, 0);
-            for (int d = 0; d < spec.headDim(); d++) {
-                float q = query[row * spec.headDim() + d];
-                int at = d * TILE;
+            int d = 0;
+            for (; d + 4 <= dim; d += 4) { // four at a time: a quarter of the loads and stores of scores
+                addFour(query[at + d], query[at + d + 1], query[at + d + 2], query[at + d + 3], d * TILE);
+            }
+            for (; d < dim; d++) {
+                float q = query[at + d];
+                int key = d * TILE;
                 for (int j = 0; j < TILE; j++) {
-                    scores[j] += q * keys[at + j];
+                    scores[j] += q * keys[key + j];
                 }
             }
             if (spec.softCap() > 0) {
@@ -176,6 +182,15 @@ final class JavaKernel implements AttentionKernel {
             }
         }
 
+        private void addFour(float q0, float q1, float q2, float q3, int key) {
+            for (int j = 0; j < TILE; j++) {
+                scores[j] += q0 * keys[key + j]
+                        + q1 * keys[key + TILE + j]
+                        + q2 * keys[key + 2 * TILE + j]
+                        + q3 * keys[key + 3 * TILE + j];
+            }
+        }
+
         private void scaleRow(int row, float factor) {
             for (int i = row * spec.valueDim(), end = i + spec.valueDim(); i < end; i++) {
                 out[i] *= factor;
@@ -185,7 +200,21 @@ final class JavaKernel implements AttentionKernel {
         private void accumulate(int row, int from, int to) {
             int dim = spec.valueDim();
             int at = row * dim;
-            for (int j = from; j < to; j++) {
+            int j = from;
+            for (; j + 4 <= to; j += 4) {
+                float w0 = scores[j];
+                float w1 = scores[j + 1];
+                float w2 = scores[j + 2];
+                float w3 = scores[j + 3];
+                int value = j * dim;
+                for (int i = 0; i < dim; i++) {
+                    out[at + i] += w0 * values[value + i]
+                            + w1 * values[value + dim + i]
+                            + w2 * values[value + 2 * dim + i]
+                            + w3 * values[value + 3 * dim + i];
+                }
+            }
+            for (; j < to; j++) {
                 float weight = scores[j];
                 int value = j * dim;
                 for (int i = 0; i < dim; i++) {

@@ -58,14 +58,14 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
             channel.send(FrameType.HELLO, payload);
             Frame answer = channel.receive(
                     System.nanoTime() + settings.handshakeDeadline().toNanos());
-            if (answer.type() == FrameType.REFUSED) {
-                throw refused(environment.rank(), Verdict.decodeReason(answer.payload()));
-            }
-            if (answer.type() != FrameType.ACCEPTED) {
-                throw new ProtocolException("the coordinator must answer ACCEPTED or REFUSED: got " + answer.type());
-            }
-            ControlConnection connection =
-                    new ControlConnection(channel, Rhythm.decode(answer.payload()), environment.rank());
+            Rhythm rhythm =
+                    switch (answer.type()) {
+                        case ACCEPTED -> Rhythm.decode(answer.payload());
+                        case REFUSED -> throw refused(environment.rank(), Verdict.decodeReason(answer.payload()));
+                        case ABORT -> throw aborted(Verdict.decodeFailure(answer.payload()));
+                        default -> throw new ProtocolException("the coordinator must not answer " + answer.type());
+                    };
+            ControlConnection connection = new ControlConnection(channel, rhythm, environment.rank());
             connection.reader.start();
             return connection;
         } catch (IOException e) {
@@ -119,10 +119,7 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
                     Members members = Members.decode(frame.payload());
                     return new ProcessGroup(rank, members.hosts(), members.epoch(), members.groupId());
                 }
-                case ABORT -> {
-                    Failure cause = Verdict.decodeFailure(frame.payload());
-                    throw new CollectiveException(cause.rank(), "", "join", 0, cause.reason(), null);
-                }
+                case ABORT -> throw aborted(Verdict.decodeFailure(frame.payload()));
                 default -> throw new ProtocolException("the coordinator must not send " + frame.type());
             }
         }
@@ -196,6 +193,10 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
 
     private static CollectiveException refused(int rank, String reason) {
         return new CollectiveException(rank, "", "join", 0, "the coordinator refused: " + reason, null);
+    }
+
+    private static CollectiveException aborted(Failure cause) {
+        return new CollectiveException(cause.rank(), "", "join", 0, cause.reason(), null);
     }
 
     private static void closeQuietly(ControlChannel channel) {

@@ -115,10 +115,11 @@ final class Coordinator implements AutoCloseable {
         Member member;
         try {
             member = admit(socket);
+        } catch (ProtocolException e) {
+            LOG.warn("Connection from {} refused: {}", socket.getRemoteSocketAddress(), e.getMessage());
+            member = null;
         } catch (IOException e) {
-            if (!closed) {
-                LOG.warn("Connection from {} refused: {}", socket.getRemoteSocketAddress(), e.getMessage());
-            }
+            LOG.debug("Connection from {} ended before it joined", socket.getRemoteSocketAddress(), e);
             member = null;
         } finally {
             strangers.release();

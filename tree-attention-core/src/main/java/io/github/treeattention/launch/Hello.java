@@ -5,6 +5,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
+import java.io.UTFDataFormatException;
 import java.io.UncheckedIOException;
 import java.util.Map;
 import java.util.SortedMap;
@@ -58,8 +59,11 @@ record Hello(
                 out.writeUTF(entry.getKey());
                 out.writeUTF(entry.getValue());
             }
-        } catch (IOException e) { // writeUTF refuses what is longer than 65535 bytes
-            throw new UncheckedIOException(e);
+        } catch (UTFDataFormatException e) {
+            throw new IllegalArgumentException(
+                    "a fingerprint's names and values must have at most 65535 bytes each (use hashes)", e);
+        } catch (IOException e) {
+            throw new UncheckedIOException("memory can be written to", e);
         }
         if (fingerprint.size() > MAX_ENTRIES || bytes.size() > ControlChannel.MAX_PAYLOAD) {
             throw new IllegalArgumentException("a fingerprint must have at most " + MAX_ENTRIES + " entries and "

@@ -47,6 +47,10 @@ final class Membership {
      * @throws ProtocolException if it may not join; it has been told why
      */
     synchronized Member admit(Hello hello, ControlChannel channel) throws IOException {
+        if (failure.isDone()) {
+            channel.send(FrameType.ABORT, Verdict.encode(failure.join()));
+            throw new IOException("rank " + hello.rank() + " came after the group had failed");
+        }
         String refusal = refusal(hello);
         if (refusal == null && !members.isEmpty()) {
             String difference = Hello.difference(members.firstEntry().getValue().hello(), hello);
@@ -73,9 +77,6 @@ final class Membership {
     }
 
     private String refusal(Hello hello) {
-        if (failure.isDone()) {
-            return "the group has failed already: " + failure.join().reason();
-        }
         if (!hello.version().equals(LibraryVersion.CURRENT)) {
             return "library version must match: coordinator=" + LibraryVersion.CURRENT + ", rank " + hello.rank() + "="
                     + hello.version();

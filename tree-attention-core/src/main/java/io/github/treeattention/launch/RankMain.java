@@ -2,6 +2,7 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.CollectiveException;
 import java.io.IOException;
+import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.util.Arrays;
@@ -39,10 +40,22 @@ final class RankMain {
         try {
             main.invoke(null, (Object) Arrays.copyOfRange(args, 1, args.length));
         } catch (InvocationTargetException e) {
-            LOG.error("Rank {} failed", environment.rank(), e.getCause());
-            // Threads that the user's code has left behind must not keep a failed rank alive.
-            System.exit(e.getCause() instanceof CollectiveException ? ExitCodes.GROUP_FAILED : 1);
+            fail(e.getCause());
         }
+    }
+
+    /** Reports on standard error, whatever logging there is, and ends the process. */
+    private static void fail(Throwable cause) {
+        PrintStream err = System.err;
+        if (cause instanceof CollectiveException) {
+            // Every survivor of a failure ends here: the message says it all, and says it once per rank.
+            err.println(cause);
+            LOG.debug("Where it happened", cause);
+        } else {
+            Thread.currentThread().getThreadGroup().uncaughtException(Thread.currentThread(), cause);
+        }
+        // Threads that the user's code has left behind must not keep a failed rank alive.
+        System.exit(cause instanceof CollectiveException ? ExitCodes.GROUP_FAILED : 1);
     }
 
     private static void watchLauncher(RankEnvironment environment) {

@@ -92,7 +92,10 @@ public final class RankSession implements AutoCloseable {
     /** Leaves in good order. The others go on without this rank as long as no call needs it. */
     @Override
     public void close() {
-        communicator.close();
-        control.close();
+        try {
+            communicator.close();
+        } finally {
+            control.close();
+        }
     }
 }

@@ -2,82 +2,94 @@ package io.github.treeattention.collective;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.time.Duration;
-import java.util.Collections;
+import java.util.Arrays;
 import java.util.List;
-import java.util.Random;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** What every communicator must do, over whatever transport. */
+/** What every communicator must do beside all-reduce, over whatever transport. */
 @Timeout(120)
-public abstract class CommunicatorContract {
-    private static final AtomicInteger EPOCHS = new AtomicInteger();
-    private static final Duration DEADLINE = Duration.ofSeconds(60);
-
-    /** Joins one member; called by all members of a group at the same time. */
-    protected abstract Transport join(ProcessGroup group) throws Exception;
-
-    /** What one member does with its communicator. */
-    @FunctionalInterface
-    protected interface Body<T> {
-        T run(Communicator communicator) throws Exception;
-    }
-
-    protected <T> List<T> group(List<String> hosts, AllReduceAlgorithm algorithm, Body<T> body) throws Exception {
-        int epoch = EPOCHS.incrementAndGet();
-        return Ranks.run(hosts.size(), rank -> {
-            ProcessGroup group = new ProcessGroup(rank, hosts, epoch, 77L * epoch);
-            try (Communicator communicator =
-                    Communicators.over(group, join(group), AbortSignal.NEVER, DEADLINE, algorithm)) {
-                return body.run(communicator);
-            }
-        });
-    }
-
-    protected <T> List<T> group(int worldSize, Body<T> body) throws Exception {
-        return group(Collections.nCopies(worldSize, "localhost"), AllReduceAlgorithm.AUTO, body);
-    }
+public abstract class CommunicatorContract extends GroupTest {
 
     @ParameterizedTest
-    @ValueSource(ints = {1, 2, 3, 4, 5, 8, 9})
-    void shouldReduceInRankOrder(int worldSize) throws Exception {
-        MatrixOp op = new MatrixOp();
-        int length = op.blockLength() * 33;
-        byte[] wanted = reduceAll(op, worldSize, length);
-        List<byte[]> got = group(worldSize, communicator -> {
-            ByteBuffer message = random(communicator.rank(), length);
-            communicator.allReduce(message, op);
-            return bytes(message);
-        });
-        for (byte[] result : got) {
-            assertArrayEquals(wanted, result);
+    @ValueSource(ints = {1, 2, 3, 8, 9})
+    void shouldBroadcastFromEveryRoot(int worldSize) throws Exception {
+        for (List<String> hosts : hostLayouts(worldSize)) {
+            group(hosts, communicator -> {
+                for (int root = 0; root < worldSize; root++) {
+                    int seed = communicator.rank() == root ? 1000 + root : communicator.rank();
+                    ByteBuffer message = random(seed, 100_001);
+                    communicator.broadcast(message, root);
+                    assertEquals(random(1000 + root, 100_001), message);
+                }
+                return null;
+            });
         }
     }
 
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 8, 9})
-    void shouldBroadcastFromEveryRoot(int worldSize) throws Exception {
-        List<Boolean> all = group(worldSize, communicator -> {
-            for (int root = 0; root < worldSize; root++) {
-                ByteBuffer message = random(communicator.rank() == root ? 1000 + root : communicator.rank(), 100_001);
-                communicator.broadcast(message, root);
-                assertEquals(random(1000 + root, 100_001), message);
-            }
-            return true;
-        });
-        assertEquals(worldSize, all.size());
+    void shouldReduceInRankOrderToEveryRoot(int worldSize) throws Exception {
+        MatrixOp op = new MatrixOp();
+        int length = op.blockLength() * 301;
+        byte[] wanted = bytes(reduceAll(op, worldSize, length));
+        for (List<String> hosts : hostLayouts(worldSize)) {
+            group(hosts, communicator -> {
+                for (int root = 0; root < worldSize; root++) {
+                    ByteBuffer message = random(communicator.rank(), length);
+                    communicator.reduce(message, op, root);
+                    if (communicator.rank() == root) {
+                        assertArrayEquals(wanted, bytes(message));
+                    }
+                }
+                return null;
+            });
+        }
     }
 
-    @Test
-    void shouldExchangeLargeMessagesThoughEverybodySendsFirst() throws Exception {
-        int worldSize = 4;
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 8, 9})
+    void shouldGatherInRankOrder(int worldSize) throws Exception {
+        for (int length : new int[] {0, 1, 5_003, 200_001}) {
+            group(worldSize, communicator -> {
+                ByteBuffer receive = direct(length * worldSize);
+                communicator.allGather(random(communicator.rank(), length), receive);
+                for (int rank = 0; rank < worldSize; rank++) {
+                    assertEquals(random(rank, length), receive.slice(rank * length, length));
+                }
+                return null;
+            });
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 8, 9})
+    void shouldScatterThePartsOfTheReductionInRankOrder(int worldSize) throws Exception {
+        MatrixOp op = new MatrixOp();
+        for (int blocks : new int[] {1, 301}) {
+            int part = blocks * op.blockLength();
+            byte[] wanted = bytes(reduceAll(op, worldSize, part * worldSize));
+            group(worldSize, communicator -> {
+                int rank = communicator.rank();
+                ByteBuffer send = random(rank, part * worldSize);
+                ByteBuffer receive = direct(part);
+                communicator.reduceScatter(send, receive, op);
+                assertArrayEquals(Arrays.copyOfRange(wanted, rank * part, (rank + 1) * part), bytes(receive));
+                assertEquals(random(rank, part * worldSize), send);
+                return null;
+            });
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {2, 3, 4})
+    void shouldExchangeLargeMessagesThoughEverybodySendsFirst(int worldSize) throws Exception {
         int length = 5_000_003;
         group(worldSize, communicator -> {
             int rank = communicator.rank();
@@ -91,11 +103,25 @@ public abstract class CommunicatorContract {
     }
 
     @Test
-    void shouldNotLeaveABarrierBeforeTheLastHasCome() throws Exception {
-        int worldSize = 4;
+    void shouldSendEmptyMessagesAndToItself() throws Exception {
+        group(3, communicator -> {
+            int rank = communicator.rank();
+            ByteBuffer receive = direct(9);
+            communicator.sendRecv(direct(0), (rank + 1) % 3, direct(0), (rank + 2) % 3);
+            communicator.sendRecv(random(rank, 9), rank, receive, rank);
+            assertEquals(random(rank, 9), receive);
+            communicator.allReduce(direct(0), new MatrixOp());
+            communicator.broadcast(direct(0), 2);
+            return null;
+        });
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {2, 4, 9})
+    void shouldNotLeaveABarrierBeforeTheLastHasCome(int worldSize) throws Exception {
         AtomicInteger arrived = new AtomicInteger();
         group(worldSize, communicator -> {
-            for (int round = 1; round <= 100; round++) {
+            for (int round = 1; round <= 30; round++) {
                 arrived.incrementAndGet();
                 communicator.barrier();
                 assertEquals(worldSize * round, arrived.get());
@@ -105,27 +131,77 @@ public abstract class CommunicatorContract {
         });
     }
 
-    static byte[] reduceAll(ReduceOp op, int worldSize, int length) {
-        ByteBuffer result = random(0, length);
-        for (int rank = 1; rank < worldSize; rank++) {
-            op.reduce(result, random(rank, length));
-        }
-        return bytes(result);
+    @Test
+    void shouldUseOnlyWhatLiesFromPositionToLimitAndLeaveBothAlone() throws Exception {
+        group(2, communicator -> {
+            ByteBuffer message = random(communicator.rank(), 100);
+            byte[] before = bytes(message);
+            message.position(3).limit(3 + 64);
+            communicator.allReduce(message, new IntSumOp());
+            communicator.broadcast(message, 1);
+            assertEquals(3, message.position());
+            assertEquals(67, message.limit());
+            message.clear();
+            byte[] after = bytes(message);
+            assertArrayEquals(Arrays.copyOfRange(before, 0, 3), Arrays.copyOfRange(after, 0, 3));
+            assertArrayEquals(Arrays.copyOfRange(before, 67, 100), Arrays.copyOfRange(after, 67, 100));
+            return null;
+        });
     }
 
-    static ByteBuffer direct(int length) {
-        return ByteBuffer.allocateDirect(length).order(ByteOrder.LITTLE_ENDIAN);
+    @Test
+    void shouldCountWhatItSends() throws Exception {
+        int frame = maxFrameLength() - FrameHeader.LENGTH;
+        List<Traffic> traffic = group(3, communicator -> {
+            communicator.barrier();
+            communicator.broadcast(direct(2 * frame + 1), 1);
+            Traffic before = communicator.traffic();
+            communicator.allGather(direct(10), direct(30));
+            assertEquals(
+                    new Traffic(20, 20 + 2 * 32, 2, 1), communicator.traffic().since(before));
+            return before;
+        });
+        assertEquals(new Traffic(0, 2 * 32, 2, 2), traffic.get(0));
+        long sent = 2L * (2 * frame + 1);
+        assertEquals(new Traffic(sent, sent + 7 * 32, 7, 2), traffic.get(1));
+        assertEquals(new Traffic(0, 32, 1, 2), traffic.get(2));
     }
 
-    static ByteBuffer random(long seed, int length) {
-        byte[] bytes = new byte[length];
-        new Random(seed).nextBytes(bytes);
-        return direct(length).put(0, bytes);
+    @Test
+    void shouldStayInStepThroughManySmallOperations() throws Exception {
+        int rounds = 2_000;
+        group(4, communicator -> {
+            ByteBuffer message = direct(16);
+            for (int round = 0; round < rounds; round++) {
+                message.putInt(0, round).putInt(4, communicator.rank());
+                communicator.allReduce(message, new IntSumOp());
+                assertEquals(4 * round, message.getInt(0));
+                assertEquals(6, message.getInt(4));
+                message.putInt(8, communicator.rank() == round % 4 ? round : -1);
+                communicator.broadcast(message, round % 4);
+                assertEquals(round, message.getInt(8));
+            }
+            assertEquals(2L * rounds, communicator.traffic().calls());
+            return null;
+        });
     }
 
-    static byte[] bytes(ByteBuffer buffer) {
-        byte[] bytes = new byte[buffer.remaining()];
-        buffer.get(buffer.position(), bytes);
-        return bytes;
+    @Test
+    void shouldTellTheOthersThatAMemberHasLeft() throws Exception {
+        List<Ranks.Outcome<Object>> outcomes = outcomes(3, communicator -> {
+            communicator.barrier();
+            if (communicator.rank() != 1) {
+                communicator.barrier();
+            }
+            return null;
+        });
+        CollectiveException failure = (CollectiveException) outcomes.get(0).failure();
+        assertEquals(1, failure.failedRank());
+        assertEquals("localhost", failure.failedHost());
+        assertEquals("barrier", failure.operation());
+        assertEquals(2, failure.sequence());
+        assertTrue(failure.getMessage().contains("has left the group"), failure.getMessage());
+        CollectiveException other = (CollectiveException) outcomes.get(2).failure();
+        assertEquals(1, other.failedRank(), other.getMessage());
     }
 }

@@ -25,6 +25,10 @@ final class LaunchedRank {
                 System.exit(7);
             }
         }
+        if (args[0].equals("never-join")) {
+            print("waiting");
+            new CountDownLatch(1).await();
+        }
         String model = args[0].equals("mismatch") ? "model of rank " + rank : "one model";
         try (RankSession session =
                 RankSession.join(environment, Map.of("model", model, "dtype", "f32"), Duration.ofSeconds(60))) {
@@ -43,6 +47,20 @@ final class LaunchedRank {
                     loop(session, 10);
                     print("looping");
                     new CountDownLatch(1).await(); // never asks the network again
+                }
+                case "compute-and-listen" -> {
+                    CountDownLatch end = new CountDownLatch(1);
+                    session.onAbort(end::countDown);
+                    loop(session, 10);
+                    print("looping");
+                    end.await();
+                    print("heard of it");
+                }
+                case "leave-early" -> {
+                    loop(session, 10);
+                    if (rank != Integer.parseInt(args[1])) {
+                        loop(session, Integer.MAX_VALUE);
+                    }
                 }
                 default -> throw new IllegalArgumentException(args[0]);
             }

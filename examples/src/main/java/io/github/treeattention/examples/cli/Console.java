@@ -10,15 +10,11 @@ import me.tongfei.progressbar.ProgressBarStyle;
 final class Console implements AutoCloseable {
     private static final long LINE_INTERVAL_NS = 5_000_000_000L;
 
-    private final PrintStream err;
-    private final boolean terminal = System.console() != null;
+    private final PrintStream err = System.err;
+    private final boolean terminal = Boolean.getBoolean("treeattention.terminal"); // the script looks, the JDK cannot
     private ProgressBar bar;
     private String task;
     private long lastLineNs;
-
-    Console(PrintStream err) {
-        this.err = err;
-    }
 
     void note(String line) {
         finish();

@@ -99,7 +99,7 @@ final class DemoCommand implements Callable<Integer> {
                 "%d tokens of the King James Bible over %d processes; pass key %s hidden in line %d of %d (--demo-seed %d)%n",
                 ids.length, worldSize, passKey.key(), passKey.line(), passKey.lines(), seed);
         out.flush();
-        try (Console console = new Console(System.err)) {
+        try (Console console = new Console()) {
             RunReport spread = runSpread(job, config, worldSize, console, tokenizer, out);
             RunReport single = worldSize == 1 ? spread : Runner.run(job, config, 1, console, id -> {});
             out.print(DemoTable.of(spread, single, prompt == null ? passKey.key() : null, tokenizer));

@@ -15,8 +15,8 @@ final class DemoTable {
         DemoTable table = new DemoTable();
         table.text.append(System.lineSeparator());
         if (key != null) {
-            String answer =
-                    tokenizer.decode(spread.ids().stream().mapToInt(Integer::intValue).toArray());
+            String answer = tokenizer.decode(
+                    spread.ids().stream().mapToInt(Integer::intValue).toArray());
             table.row("pass key", answer.strip().startsWith(key) ? "right" : "WRONG: the key is " + key);
         }
         int worldSize = spread.ranks().size();
@@ -26,7 +26,9 @@ final class DemoTable {
         table.row(
                 "KV bytes per rank",
                 "%s",
-                spread.ranks().stream().map(rank -> Memory.human(rank.kvBytes())).collect(Collectors.joining(", ")));
+                spread.ranks().stream()
+                        .map(rank -> Memory.human(rank.kvBytes()))
+                        .collect(Collectors.joining(", ")));
         if (worldSize > 1) {
             table.row(
                     "sent per token and rank",

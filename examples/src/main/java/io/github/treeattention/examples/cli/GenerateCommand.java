@@ -101,7 +101,7 @@ final class GenerateCommand implements Callable<Integer> {
         TextStream stream = tokenizer.stream();
         boolean streaming = !printIds && !json;
         RunReport report;
-        try (Console console = new Console(System.err)) {
+        try (Console console = new Console()) {
             report = Runner.run(job, config, checkedRanks, console, id -> {
                 if (streaming) {
                     out.print(stream.accept(id));
@@ -133,7 +133,9 @@ final class GenerateCommand implements Callable<Integer> {
             Map<String, Object> result = new LinkedHashMap<>();
             result.put("ids", report.ids());
             result.put(
-                    "text", tokenizer.decode(report.ids().stream().mapToInt(Integer::intValue).toArray()));
+                    "text",
+                    tokenizer.decode(
+                            report.ids().stream().mapToInt(Integer::intValue).toArray()));
             result.put("promptTokens", report.promptTokens());
             result.put("ranks", worldSize);
             result.put("kernel", report.kernel());

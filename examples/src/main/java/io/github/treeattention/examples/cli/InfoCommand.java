@@ -4,7 +4,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import io.github.treeattention.kernel.AttentionKernelProvider;
 import io.github.treeattention.kernel.AttentionKernels;
-import io.github.treeattention.nativeops.NativeOps;
+import io.github.treeattention.launch.SharedMemory;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -53,7 +53,6 @@ final class InfoCommand implements Callable<Integer> {
         Map<String, Object> machine = new LinkedHashMap<>();
         machine.put("system", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
         machine.put("cores", Runtime.getRuntime().availableProcessors());
-        machine.put("isa", NativeOps.isAvailable() ? NativeOps.activeIsa() : "unknown without the native kernel");
         machine.put(
                 "memory available",
                 Memory.available().isPresent() ? Memory.human(Memory.available().getAsLong()) : "unknown");

@@ -28,14 +28,15 @@ final class Memory {
     }
 
     /** A number of bytes for people: {@code 1.5 GB}. */
-    static String human(double bytes) {
+    static String human(long bytes) {
         String[] units = {"B", "kB", "MB", "GB", "TB"};
+        double amount = bytes;
         int unit = 0;
-        while (bytes >= 1000 && unit < units.length - 1) {
-            bytes /= 1000;
+        while (amount >= 1000 && unit < units.length - 1) {
+            amount /= 1000;
             unit++;
         }
-        return String.format(Locale.ROOT, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+        return String.format(Locale.ROOT, unit == 0 ? "%.0f %s" : "%.1f %s", amount, units[unit]);
     }
 
     private static OptionalLong hostAvailable() {

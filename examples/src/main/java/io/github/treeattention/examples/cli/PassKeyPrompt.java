@@ -28,10 +28,10 @@ record PassKeyPrompt(String text, String key, int line, int lines) {
         String end = question == null ? QUESTION : question;
         int frame = tokenizer.encode(needle + "\n" + end).length + 2;
         if (tokens < frame) {
-            throw new InputException(
-                    "--tokens must leave room for the key and the question: want at least " + frame + ", got " + tokens);
+            throw new InputException("--tokens must leave room for the key and the question: want at least " + frame
+                    + ", got " + tokens);
         }
-        String[] lines = excerpt(source, tokenizer, tokens - frame, random).split("\n");
+        String[] lines = lines(excerpt(source, tokenizer, tokens - frame, random));
         int line = random.nextInt(lines.length + 1);
         StringBuilder text = new StringBuilder();
         for (int i = 0; i <= lines.length; i++) {
@@ -51,7 +51,7 @@ record PassKeyPrompt(String text, String key, int line, int lines) {
 
     /** Whole lines from a random line on, as many as fit. */
     private static String excerpt(String source, Tokenizer tokenizer, int tokens, RandomGenerator random) {
-        String[] lines = source.split("\n");
+        String[] lines = lines(source);
         int[] lengths = new int[lines.length];
         int total = 0;
         for (int i = 0; i < lines.length; i++) {
@@ -77,5 +77,9 @@ record PassKeyPrompt(String text, String key, int line, int lines) {
             }
         }
         return text.toString();
+    }
+
+    private static String[] lines(String text) {
+        return text.lines().toArray(String[]::new);
     }
 }

@@ -70,8 +70,7 @@ final class ProcessRun implements RankOutput {
 
     @Override
     public void line(int rank, Stream stream, String line) {
-        RankEvent event =
-                stream == Stream.STDOUT ? RankEvent.parse(line).orElse(null) : null;
+        RankEvent event = stream == Stream.STDOUT ? RankEvent.parse(line).orElse(null) : null;
         if (event instanceof RankEvent.Read read) {
             listener.prompt(read.done(), read.total());
         } else if (event instanceof RankEvent.Token token) {

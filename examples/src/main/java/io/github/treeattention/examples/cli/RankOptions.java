@@ -22,8 +22,9 @@ final class RankOptions {
             names = "--strategy",
             paramLabel = "tree|ring",
             defaultValue = "tree",
-            description = "tree: ranks exchange attention states, one all-reduce a layer. ring: keys and values go round,"
-                    + " the baseline. Default: ${DEFAULT-VALUE}.")
+            description =
+                    "tree: ranks exchange attention states, one all-reduce a layer. ring: keys and values go round,"
+                            + " the baseline. Default: ${DEFAULT-VALUE}.")
     private GenerationJob.Strategy strategy;
 
     @Option(
@@ -43,7 +44,8 @@ final class RankOptions {
             names = "--deadline",
             paramLabel = "SECONDS",
             defaultValue = "30",
-            description = "How long one exchange between ranks may take before the run fails. Default: ${DEFAULT-VALUE}.")
+            description =
+                    "How long one exchange between ranks may take before the run fails. Default: ${DEFAULT-VALUE}.")
     private int deadlineSeconds;
 
     /** The number of ranks asked for by {@code --ranks}, or by {@code --hosts} where that is given. */
@@ -51,8 +53,9 @@ final class RankOptions {
         int wanted = ranks;
         if (hosts != null) {
             if (!hosts.matches("(localhost|127\\.0\\.0\\.1)(:[1-8])?")) {
-                throw new InputException("--hosts: this version starts ranks on this host only: want localhost or localhost:N,"
-                        + " got '" + hosts + "'");
+                throw new InputException(
+                        "--hosts: this version starts ranks on this host only: want localhost or localhost:N,"
+                                + " got '" + hosts + "'");
             }
             if (hosts.contains(":")) {
                 wanted = Integer.parseInt(hosts.substring(hosts.indexOf(':') + 1));
@@ -87,8 +90,9 @@ final class RankOptions {
         if (name == null || name.isEmpty()) {
             return null;
         }
-        List<String> known =
-                AttentionKernels.providers().stream().map(AttentionKernelProvider::name).toList();
+        List<String> known = AttentionKernels.providers().stream()
+                .map(AttentionKernelProvider::name)
+                .toList();
         if (!known.contains(name)) {
             throw new InputException("--kernel must be one of " + known + ": got '" + name + "'");
         }

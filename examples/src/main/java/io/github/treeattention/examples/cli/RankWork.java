@@ -41,8 +41,7 @@ final class RankWork {
                 Sampler sampler = Sampler.of(job.temperature(), job.topP(), job.seed());
                 result = Generation.lead(
                         decoder,
-                        new Generation.Request(
-                                job.promptIds(), job.maxTokens(), sampler, Generation.stopIds(decoder)),
+                        new Generation.Request(job.promptIds(), job.maxTokens(), sampler, Generation.stopIds(decoder)),
                         listener);
             } else {
                 result = Generation.follow(decoder);

@@ -24,7 +24,11 @@ final class RankWorker {
         this.out = out;
     }
 
-    /** @param args the job's file, which rank 0 removes as soon as all have read it */
+    /**
+     * Runs a rank.
+     *
+     * @param args the job's file, which rank 0 removes as soon as all have read it
+     */
     public static void main(String[] args) throws IOException {
         PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
         try {

@@ -51,16 +51,16 @@ record RunReport(
     }
 
     /** Payload bytes that a rank sent per decoding step, on average over the ranks. */
-    double bytesPerTokenAndRank() {
+    long bytesPerTokenAndRank() {
         long sent = ranks.stream().mapToLong(Rank::decodeBytes).sum();
-        return decodeSteps == 0 ? 0 : (double) sent / decodeSteps / ranks.size();
+        return decodeSteps == 0 ? 0 : sent / ((long) decodeSteps * ranks.size());
     }
 
     /**
      * What a rank would have sent per token had the keys and values gone round a ring: each of {@code p} shards makes
      * {@code p - 1} hops, so a rank sends {@code (p - 1) / p} of the whole cache for every token.
      */
-    double ringBytesPerTokenAndRank() {
-        return (double) kvBytes() * (ranks.size() - 1) / ranks.size();
+    long ringBytesPerTokenAndRank() {
+        return kvBytes() * (ranks.size() - 1) / ranks.size();
     }
 }

@@ -31,7 +31,8 @@ final class AeronLink {
 
     private ExclusivePublication publication;
     private Subscription subscription;
-    private boolean wasConnected;
+    /** Set on Aeron's conductor thread. */
+    private volatile boolean peerSeen;
 
     private Transport.FrameHandler handler;
     private RuntimeException failure;
@@ -49,16 +50,16 @@ final class AeronLink {
     }
 
     void subscribe(Aeron aeron, int streamId) {
-        subscription = aeron.addSubscription(SUBSCRIPTION, streamId);
+        subscription = aeron.addSubscription(SUBSCRIPTION, streamId, image -> peerSeen = true, null);
     }
 
     void publish(Aeron aeron, int streamId) {
         publication = aeron.addExclusivePublication(PUBLICATION, streamId);
     }
 
+    /** Whether the peer has joined, even if it has left again. It subscribes before it publishes, so both ways work then. */
     boolean isConnected() {
-        wasConnected |= publication.isConnected() && subscription.imageCount() > 0;
-        return wasConnected;
+        return peerSeen && (publication.isConnected() || subscription.hasNoImages());
     }
 
     boolean offer(ByteBuffer header, ByteBuffer payload) {

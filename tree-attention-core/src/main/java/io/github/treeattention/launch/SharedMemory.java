@@ -1,0 +1,19 @@
+package io.github.treeattention.launch;
+
+import io.github.treeattention.collective.aeron.AeronTransport;
+import java.nio.file.Path;
+
+/** Where runs keep what their processes share, and how much of it they need. */
+public final class SharedMemory {
+    private SharedMemory() {}
+
+    /** The directory in which each run makes one of its own: {@code /dev/shm}, or the temporary directory without it. */
+    public static Path directory() {
+        return JobDirectory.defaultParent();
+    }
+
+    /** Bytes that a run of so many ranks on this host may need there. */
+    public static long requiredBytes(int ranks) {
+        return AeronTransport.requiredBytes(ranks);
+    }
+}

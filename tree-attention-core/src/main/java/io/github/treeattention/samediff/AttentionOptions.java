@@ -1,0 +1,67 @@
+package io.github.treeattention.samediff;
+
+import io.github.treeattention.attention.AttentionSpec;
+
+/**
+ * What attention computes, apart from the shapes, which the arrays bring. Immutable; start from {@link #defaults()}.
+ *
+ * @param scale factor on {@code q.k}; NaN for {@code 1 / sqrt(headDim)}
+ * @param causal whether a query sees only keys at or before its own position
+ * @param queryOffset position of the first query among the keys, {@code >= 0}: key {@code j} is at position {@code j},
+ *     query {@code i} at {@code queryOffset + i}; only masks read it
+ * @param slidingWindow how many positions a query sees, its own included; 0 for all; needs {@code causal}
+ * @param softCap {@code cap * tanh(score / cap)} is applied to scaled scores; 0 for none
+ */
+public record AttentionOptions(double scale, boolean causal, long queryOffset, int slidingWindow, double softCap) {
+    private static final AttentionOptions DEFAULTS = new AttentionOptions(Double.NaN, false, 0, 0, 0);
+
+    public AttentionOptions {
+        if (queryOffset < 0) {
+            throw new IllegalArgumentException("queryOffset must be at least 0: got " + queryOffset);
+        }
+        // The rest is checked where the spec states the rules, so that there is one wording.
+        toSpec(1, 1, 1, 1, scale, causal, slidingWindow, softCap);
+    }
+
+    /** Full attention, scale {@code 1 / sqrt(headDim)}, no masks. */
+    public static AttentionOptions defaults() {
+        return DEFAULTS;
+    }
+
+    public AttentionOptions withScale(double newScale) {
+        return new AttentionOptions(newScale, causal, queryOffset, slidingWindow, softCap);
+    }
+
+    public AttentionOptions withCausal(boolean newCausal) {
+        return new AttentionOptions(scale, newCausal, queryOffset, slidingWindow, softCap);
+    }
+
+    public AttentionOptions withQueryOffset(long newQueryOffset) {
+        return new AttentionOptions(scale, causal, newQueryOffset, slidingWindow, softCap);
+    }
+
+    public AttentionOptions withSlidingWindow(int newSlidingWindow) {
+        return new AttentionOptions(scale, causal, queryOffset, newSlidingWindow, softCap);
+    }
+
+    public AttentionOptions withSoftCap(double newSoftCap) {
+        return new AttentionOptions(scale, causal, queryOffset, slidingWindow, newSoftCap);
+    }
+
+    AttentionSpec spec(int heads, int kvHeads, int headDim, int valueDim) {
+        return toSpec(heads, kvHeads, headDim, valueDim, scale, causal, slidingWindow, softCap);
+    }
+
+    private static AttentionSpec toSpec(
+            int heads,
+            int kvHeads,
+            int headDim,
+            int valueDim,
+            double scale,
+            boolean causal,
+            int slidingWindow,
+            double softCap) {
+        double factor = Double.isNaN(scale) ? 1 / Math.sqrt(headDim) : scale;
+        return new AttentionSpec(heads, kvHeads, headDim, valueDim, factor, causal, slidingWindow, softCap);
+    }
+}

@@ -1,0 +1,47 @@
+package io.github.treeattention.collective.aeron;
+
+import io.aeron.driver.MediaDriver;
+import io.github.treeattention.collective.AbortSignal;
+import io.github.treeattention.collective.ProcessGroup;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+
+/** A driver in this process and a directory of its own, removed with it. */
+final class TestDriver implements AutoCloseable {
+    private final Path parent;
+    private final MediaDriver driver;
+
+    private TestDriver(Path parent, MediaDriver driver) {
+        this.parent = parent;
+        this.driver = driver;
+    }
+
+    static TestDriver launch() throws IOException {
+        Path parent = newDirectory();
+        return new TestDriver(parent, MediaDriver.launch(MediaDriverMain.context(parent.resolve("aeron"))));
+    }
+
+    static Path newDirectory() throws IOException {
+        Path memory = Path.of("/dev/shm");
+        return Files.isWritable(memory)
+                ? Files.createTempDirectory(memory, "treeattn-test")
+                : Files.createTempDirectory("treeattn-test");
+    }
+
+    Path directory() {
+        return parent.resolve("aeron");
+    }
+
+    AeronTransport join(ProcessGroup group) {
+        return AeronTransport.connect(
+                new AeronTransport.Config(directory(), group, Duration.ofSeconds(30), AbortSignal.NEVER));
+    }
+
+    @Override
+    public void close() throws IOException {
+        driver.close();
+        Files.delete(parent);
+    }
+}

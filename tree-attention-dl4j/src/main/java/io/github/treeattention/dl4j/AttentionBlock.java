@@ -1,0 +1,146 @@
+package io.github.treeattention.dl4j;
+
+import io.github.treeattention.samediff.ArrayAttention;
+import io.github.treeattention.samediff.AttentionOptions;
+import java.util.Map;
+import org.deeplearning4j.nn.conf.layers.samediff.SDLayerParams;
+import org.nd4j.linalg.api.ndarray.INDArray;
+
+/**
+ * Projections around attention, as DL4J's layers have them, without their containers: {@code Wq [heads, headSize, nIn]},
+ * {@code Wk} and {@code Wv [kvHeads, headSize, nIn]}, {@code Wo [heads * headSize, nOut]}, no biases. Immutable.
+ *
+ * @param heads query heads
+ * @param project whether there are projections; without them there is one head, the input's features
+ */
+record AttentionBlock(int heads, boolean project, Rope rope, AttentionOptions options) {
+    static final String QUERY = "Wq";
+    static final String KEY = "Wk";
+    static final String VALUE = "Wv";
+    static final String OUT = "Wo";
+
+    /**
+     * A block of checked settings.
+     *
+     * @param kvHeads key/value heads; they show in the parameters' shapes
+     * @throws IllegalArgumentException if {@code kvHeads} doesn't divide {@code heads}
+     */
+    static AttentionBlock of(int heads, int kvHeads, boolean project, Rope rope, AttentionOptions options) {
+        if (kvHeads < 1 || heads % kvHeads != 0) {
+            throw new IllegalArgumentException("kvHeads must divide nHeads=" + heads + ": got " + kvHeads);
+        }
+        return new AttentionBlock(heads, project, rope, options);
+    }
+
+    /** @param scale 0 for {@code 1 / sqrt(headSize)} */
+    static AttentionOptions options(boolean causal, int slidingWindow, double softCap, double scale) {
+        return AttentionOptions.defaults()
+                .withCausal(causal)
+                .withSlidingWindow(slidingWindow)
+                .withSoftCap(softCap)
+                .withScale(scale == 0 ? Double.NaN : scale);
+    }
+
+    /** The four projections of one input. */
+    static void defineParameters(SDLayerParams params, int heads, int kvHeads, long headSize, long nIn, long nOut) {
+        params.addWeightParam(QUERY, heads, headSize, nIn);
+        params.addWeightParam(KEY, kvHeads, headSize, nIn);
+        params.addWeightParam(VALUE, kvHeads, headSize, nIn);
+        params.addWeightParam(OUT, heads * headSize, nOut);
+    }
+
+    /** Queries {@code [batch, heads, time, headSize]}, turned, of a sequence whose first step is at {@code position}. */
+    INDArray queries(INDArray sequence, Map<String, INDArray> parameters, long position) {
+        INDArray queries = heads(sequence, parameters.get(QUERY));
+        rope.turn(queries, position);
+        return queries;
+    }
+
+    INDArray keys(INDArray sequence, Map<String, INDArray> parameters, long position) {
+        INDArray keys = heads(sequence, parameters.get(KEY));
+        rope.turn(keys, position);
+        return keys;
+    }
+
+    INDArray values(INDArray sequence, Map<String, INDArray> parameters) {
+        return heads(sequence, parameters.get(VALUE));
+    }
+
+    /** The layer's output {@code [batch, nOut, time]}, in memory that the scratch owns. */
+    INDArray output(INDArray attended, Map<String, INDArray> parameters, Scratch scratch) {
+        INDArray rows = Heads.join(attended, scratch);
+        INDArray result = project ? scratch.own(rows.mmul(parameters.get(OUT), 'c')) : rows;
+        return Heads.sequence(result, attended.size(0));
+    }
+
+    /**
+     * From the output's gradient to that of what attention gave, {@code [batch, heads, time, headSize]}; adds the output
+     * projection's gradient.
+     */
+    INDArray outputGradient(
+            INDArray gradient, INDArray attended, Map<String, INDArray> parameters, Map<String, INDArray> sums) {
+        try (Scratch scratch = new Scratch()) {
+            INDArray rows = Heads.rows(gradient, scratch);
+            if (!project) {
+                return Heads.split(rows, gradient.size(0), 1);
+            }
+            INDArray attendedRows = Heads.join(attended, scratch);
+            sums.get(OUT).addi(scratch.own(attendedRows.transpose().mmul(rows, 'c')));
+            INDArray joined = scratch.own(rows.mmul(parameters.get(OUT).transpose(), 'c'));
+            return Heads.split(joined, gradient.size(0), heads);
+        }
+    }
+
+    /** From queries' gradient to their sequence's, {@code [batch, nIn, time]}; adds the projection's. Takes the argument. */
+    INDArray queriesGradient(
+            INDArray gradient,
+            INDArray sequence,
+            Map<String, INDArray> parameters,
+            Map<String, INDArray> sums,
+            Scratch scratch) {
+        rope.turnBack(gradient, 0);
+        return headsGradient(gradient, sequence, parameters.get(QUERY), sums.get(QUERY), scratch);
+    }
+
+    INDArray keysGradient(
+            INDArray gradient,
+            INDArray sequence,
+            Map<String, INDArray> parameters,
+            Map<String, INDArray> sums,
+            Scratch scratch) {
+        rope.turnBack(gradient, 0);
+        return headsGradient(gradient, sequence, parameters.get(KEY), sums.get(KEY), scratch);
+    }
+
+    INDArray valuesGradient(
+            INDArray gradient,
+            INDArray sequence,
+            Map<String, INDArray> parameters,
+            Map<String, INDArray> sums,
+            Scratch scratch) {
+        return headsGradient(gradient, sequence, parameters.get(VALUE), sums.get(VALUE), scratch);
+    }
+
+    ArrayAttention.Result attend(INDArray q, INDArray k, INDArray v, INDArray keyMask) {
+        return ArrayAttention.forward(q, k, v, keyMask, options);
+    }
+
+    private INDArray heads(INDArray sequence, INDArray weights) {
+        try (Scratch scratch = new Scratch()) {
+            INDArray rows = Heads.rows(sequence, scratch);
+            long batch = sequence.size(0);
+            return project ? Heads.project(rows, weights, batch, scratch) : Heads.split(rows, batch, 1);
+        }
+    }
+
+    private INDArray headsGradient(
+            INDArray gradient, INDArray sequence, INDArray weights, INDArray sum, Scratch scratch) {
+        INDArray joined = Heads.join(gradient, scratch);
+        if (!project) {
+            return Heads.sequence(joined, sequence.size(0));
+        }
+        INDArray rows = Heads.rows(sequence, scratch);
+        sum.addi(scratch.own(joined.transpose().mmul(rows, 'c')).reshape('c', sum.shape()));
+        return Heads.sequence(scratch.own(joined.mmul(Heads.matrix(weights), 'c')), sequence.size(0));
+    }
+}

@@ -1,0 +1,111 @@
+package io.github.treeattention.dl4j;
+
+import io.github.treeattention.samediff.ArrayAttention;
+import java.util.Map;
+import org.deeplearning4j.nn.api.layers.RecurrentLayer;
+import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
+import org.deeplearning4j.nn.gradient.Gradient;
+import org.deeplearning4j.nn.workspace.ArrayType;
+import org.deeplearning4j.nn.workspace.LayerWorkspaceMgr;
+import org.nd4j.common.primitives.Pair;
+import org.nd4j.linalg.api.buffer.DataType;
+import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.factory.Nd4j;
+
+/**
+ * A causal {@link TreeSelfAttentionLayer} at run time. {@code rnnTimeStep} attends to the steps of earlier calls through
+ * a KV cache. Truncated back-propagation through time treats each segment by itself, as it does with the stock layer.
+ */
+@SuppressWarnings("try") // workspace scopes are there to be closed, not to be read
+final class CausalSelfAttentionRuntime extends SelfAttentionRuntime implements RecurrentLayer {
+    private static final long serialVersionUID = 1L;
+
+    private final transient KvState state = new KvState();
+
+    CausalSelfAttentionRuntime(
+            NeuralNetConfiguration conf, DataType type, AttentionBlock block, boolean stockGradientScale) {
+        super(conf, type, block, stockGradientScale);
+    }
+
+    @Override
+    public INDArray rnnTimeStep(INDArray x, LayerWorkspaceMgr workspaceMgr) {
+        return step(x, true, workspaceMgr);
+    }
+
+    @Override
+    public INDArray rnnActivateUsingStoredState(
+            INDArray x, boolean training, boolean storeLastForTbptt, LayerWorkspaceMgr workspaceMgr) {
+        return training || state.length() == 0 ? activate(x, training, workspaceMgr) : step(x, false, workspaceMgr);
+    }
+
+    private INDArray step(INDArray x, boolean remember, LayerWorkspaceMgr workspaceMgr) {
+        if (maskArray != null) {
+            throw new UnsupportedOperationException(
+                    "time steps with a key mask are not offered: clear the layer's mask, or give whole sequences");
+        }
+        setInput(x, workspaceMgr);
+        try (var outside = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces();
+                Scratch scratch = new Scratch()) {
+            INDArray sequence = typedInput();
+            long position = state.length();
+            state.append(
+                    scratch.own(block().keys(sequence, paramTable, position)),
+                    scratch.own(block().values(sequence, paramTable)));
+            INDArray queries = scratch.own(block().queries(sequence, paramTable, position));
+            // Causality hides what lies in the arrays beyond the last step.
+            ArrayAttention.Result attended = ArrayAttention.forward(
+                    queries,
+                    state.keys(),
+                    state.values(),
+                    null,
+                    block().options().withQueryOffset(position));
+            scratch.own(attended.out());
+            scratch.own(attended.lse());
+            if (!remember) {
+                state.truncate(position);
+            }
+            return workspaceMgr.dup(ArrayType.ACTIVATIONS, block().output(attended.out(), paramTable, scratch));
+        }
+    }
+
+    @Override
+    public Map<String, INDArray> rnnGetPreviousState() {
+        try (var outside = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces()) {
+            return state.copy();
+        }
+    }
+
+    @Override
+    public void rnnSetPreviousState(Map<String, INDArray> newState) {
+        try (var outside = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces()) {
+            state.restore(newState);
+        }
+    }
+
+    @Override
+    public void rnnClearPreviousState() {
+        state.close();
+    }
+
+    @Override
+    public Map<String, INDArray> rnnGetTBPTTState() {
+        return Map.of();
+    }
+
+    @Override
+    public void rnnSetTBPTTState(Map<String, INDArray> newState) {
+        // Segments stand alone: there is nothing to carry from one to the next.
+    }
+
+    @Override
+    public Pair<Gradient, INDArray> tbpttBackpropGradient(
+            INDArray epsilon, int backLength, LayerWorkspaceMgr workspaceMgr) {
+        return backpropGradient(epsilon, workspaceMgr);
+    }
+
+    @Override
+    public void close() {
+        state.close();
+        super.close();
+    }
+}

@@ -1,0 +1,38 @@
+package io.github.treeattention.dl4j;
+
+import java.util.Map;
+import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
+import org.nd4j.linalg.api.buffer.DataType;
+import org.nd4j.linalg.api.ndarray.INDArray;
+
+/** {@link TreeSelfAttentionLayer} at run time. */
+class SelfAttentionRuntime extends AttentionRuntime<AttentionPass> {
+    private static final long serialVersionUID = 1L;
+
+    private final transient AttentionBlock block;
+
+    SelfAttentionRuntime(NeuralNetConfiguration conf, DataType type, AttentionBlock block, boolean stockGradientScale) {
+        super(conf, type, stockGradientScale);
+        this.block = block;
+    }
+
+    final AttentionBlock block() {
+        return block;
+    }
+
+    @Override
+    AttentionPass forward(INDArray x, INDArray keyMask) {
+        return new AttentionPass(block, x, x, x, keyMask, paramTable);
+    }
+
+    @Override
+    INDArray output(AttentionPass done, Scratch scratch) {
+        return done.output(paramTable, scratch);
+    }
+
+    @Override
+    INDArray backward(AttentionPass done, INDArray x, INDArray gradient, Map<String, INDArray> sums, Scratch scratch) {
+        AttentionPass.InputGradients parts = done.backward(gradient, x, x, x, paramTable, sums, scratch);
+        return parts.queries().addi(parts.keys()).addi(parts.values());
+    }
+}

@@ -1,0 +1,154 @@
+package io.github.treeattention.dl4j;
+
+import static io.github.treeattention.dl4j.Nets.difference;
+import static io.github.treeattention.dl4j.Nets.features;
+import static io.github.treeattention.dl4j.Nets.labels;
+import static io.github.treeattention.dl4j.Nets.network;
+import static io.github.treeattention.dl4j.Nets.sequence;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import org.deeplearning4j.nn.conf.BackpropType;
+import org.deeplearning4j.nn.conf.WorkspaceMode;
+import org.deeplearning4j.nn.conf.inputs.InputType;
+import org.deeplearning4j.nn.graph.ComputationGraph;
+import org.deeplearning4j.nn.multilayer.MultiLayerNetwork;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.nd4j.linalg.api.buffer.DataType;
+import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.indexing.NDArrayIndex;
+import org.nd4j.linalg.learning.config.Adam;
+
+@Timeout(120)
+class TimeStepTest {
+    private static TreeSelfAttentionLayer causal() {
+        return Nets.ours().causal(true).kvHeads(1).rope(100).slidingWindow(20).build();
+    }
+
+    private static INDArray steps(INDArray sequence, int from, int to) {
+        return sequence.get(NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.interval(from, to));
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = WorkspaceMode.class,
+            names = {"ENABLED", "NONE"})
+    void shouldEqualTheWholeSequence(WorkspaceMode mode) {
+        MultiLayerNetwork net = network(sequence(new Adam(0.01), mode, causal(), causal()));
+        for (int round = 0; round < 2; round++) {
+            INDArray x = features(2, 40);
+            INDArray whole = net.output(x);
+            // A long first part, single steps over the cache's growth, and a chunk.
+            int[] borders = {0, 3, 4, 5, 15, 16, 17, 18, 33, 40};
+            for (int i = 1; i < borders.length; i++) {
+                INDArray part = net.rnnTimeStep(steps(x, borders[i - 1], borders[i]));
+                assertEquals(0, difference(steps(whole, borders[i - 1], borders[i]), part), 1e-13);
+            }
+            net.rnnClearPreviousState();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = DataType.class,
+            names = {"FLOAT", "DOUBLE"})
+    void shouldServeGraphsAndBothTypes(DataType type) {
+        ComputationGraph graph = Nets.graph(new Adam(0.01), WorkspaceMode.ENABLED, causal());
+        if (type == DataType.FLOAT) {
+            graph = graph.convertDataType(DataType.FLOAT);
+        }
+        INDArray x = features(2, 20).castTo(type);
+        INDArray whole = graph.outputSingle(x);
+        for (int t = 0; t < 20; t++) {
+            INDArray step = graph.rnnTimeStep(steps(x, t, t + 1))[0];
+            assertEquals(0, difference(steps(whole, t, t + 1), step), type == DataType.FLOAT ? 1e-6 : 1e-13);
+        }
+    }
+
+    @Test
+    void shouldGiveAndTakeItsState() {
+        MultiLayerNetwork net = network(sequence(new Adam(0.01), WorkspaceMode.ENABLED, causal()));
+        INDArray x = features(2, 6);
+        net.rnnTimeStep(steps(x, 0, 4));
+        Map<String, INDArray> state = net.rnnGetPreviousState(0);
+        INDArray wanted = net.rnnTimeStep(steps(x, 4, 6)).dup();
+        net.rnnClearPreviousState();
+        assertTrue(net.rnnGetPreviousState(0).isEmpty());
+        net.rnnSetPreviousState(0, state);
+        assertEquals(0, difference(wanted, net.rnnTimeStep(steps(x, 4, 6))));
+        IllegalArgumentException refused =
+                assertThrows(IllegalArgumentException.class, () -> net.rnnTimeStep(features(3, 1)));
+        assertEquals(
+                "a step must have the batch of the steps before; call rnnClearPreviousState() between sequences:"
+                        + " before=2, now=3",
+                refused.getMessage());
+    }
+
+    @Test
+    void shouldUseButNotChangeTheStoredState() {
+        MultiLayerNetwork net = network(sequence(new Adam(0.01), WorkspaceMode.NONE, causal()));
+        INDArray x = features(2, 6);
+        net.rnnTimeStep(steps(x, 0, 4));
+        for (int i = 0; i < 2; i++) {
+            List<INDArray> activations = net.rnnActivateUsingStoredState(steps(x, 4, 6), false, false);
+            assertEquals(0, difference(steps(net.output(x), 4, 6), activations.get(2)), 1e-13);
+        }
+    }
+
+    @Test
+    void shouldTrainWithTruncatedBackpropagation() {
+        var configuration = Nets.base(new Adam(0.05), WorkspaceMode.ENABLED)
+                .list()
+                .layer(causal())
+                .layer(Nets.output())
+                .setInputType(InputType.recurrent(Nets.IN))
+                .backpropType(BackpropType.TruncatedBPTT)
+                .tBPTTLength(4)
+                .build();
+        MultiLayerNetwork net = network(configuration);
+        INDArray x = features(2, 10);
+        INDArray y = labels(2, 10);
+        net.fit(x, y);
+        double before = net.score();
+        for (int i = 0; i < 20; i++) {
+            net.fit(x, y);
+        }
+        assertTrue(net.score() < before);
+    }
+
+    @Test
+    void shouldServeFourThreads() throws Exception {
+        MultiLayerNetwork shared = network(sequence(new Adam(0.01), WorkspaceMode.ENABLED, causal()));
+        INDArray x = features(2, 9);
+        INDArray wanted = shared.output(x).dup();
+        ExecutorService threads = Executors.newFixedThreadPool(4);
+        List<Future<Double>> worst = new ArrayList<>();
+        for (int t = 0; t < 4; t++) {
+            MultiLayerNetwork own = shared.clone();
+            worst.add(threads.submit(() -> {
+                double largest = 0;
+                for (int i = 0; i < 20; i++) {
+                    largest = Math.max(largest, difference(wanted, shared.output(x)));
+                    largest = Math.max(largest, difference(wanted, own.output(x)));
+                    own.rnnClearPreviousState();
+                    largest = Math.max(largest, difference(wanted, own.rnnTimeStep(x)));
+                }
+                return largest;
+            }));
+        }
+        for (Future<Double> each : worst) {
+            assertEquals(0, each.get(), 1e-13);
+        }
+        threads.shutdown();
+    }
+}
