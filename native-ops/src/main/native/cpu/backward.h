@@ -21,6 +21,7 @@ struct BackwardMemory {
     float *p;           // [kTileKeys][panel's rows]
     float *ds;          // [kTileKeys][panel's rows]
     float *lse;         // [kTileRows], times -log2 e, and so the following
+    float *lse_low;     // what rounding took from lse
     float *delta;       // rowsum(dO * out) - dlse
     float *lo;          // as in TileMemory
     float *hi;
@@ -44,6 +45,7 @@ struct BackwardMemory {
         p = carver.take<float>(kTileKeys * kPanel);
         ds = carver.take<float>(kTileKeys * kPanel);
         lse = carver.take<float>(kTileRows);
+        lse_low = carver.take<float>(kTileRows);
         delta = carver.take<float>(kTileRows);
         lo = carver.take<float>(kTileRows);
         hi = carver.take<float>(kTileRows);
@@ -97,7 +99,9 @@ INLINE void load_rows(const Problem &p, const Unit &u, const Gradients &g, Backw
         for (int64_t d = 0; seen && d < value_dim; d++) {
             delta += static_cast<double>(gradient[d]) * state[d];
         }
-        m.lse[r] = seen ? static_cast<float>(-log2e * state[value_dim]) : kMinusInfinity;
+        const double exponent = seen ? -log2e * state[value_dim] : 0;
+        m.lse[r] = seen ? static_cast<float>(exponent) : kMinusInfinity;
+        m.lse_low[r] = static_cast<float>(exponent - static_cast<double>(static_cast<float>(exponent)));
         m.delta[r] = seen ? static_cast<float>(delta - gradient[value_dim]) : 0;
         m.ones[r] = 1;
         m.lo[r] = m.hi[r] = 0;
@@ -147,7 +151,7 @@ template <int N, bool Masked>
 INLINE void differentiate(const Problem &p, BackwardMemory &m, int row, int from, int to) {
     const bool capped = p.spec.soft_cap > 0;
     const F inner = set1(capped ? static_cast<float>(__builtin_fabs(p.spec.scale) / p.spec.soft_cap) : 0.0f);
-    const F cap = set1(static_cast<float>(p.spec.soft_cap)), factor = set1(p.factor);
+    const F cap = set1(static_cast<float>(p.spec.soft_cap)), factor = set1(p.factor), factor_low = set1(p.factor_low);
     for (int j = from; j < to; j++) {
         UNROLL
         for (int n = 0; n < N; n++) {
@@ -159,7 +163,11 @@ INLINE void differentiate(const Problem &p, BackwardMemory &m, int row, int from
                 s = mul(cap, t);
                 slope = fma(sub(zero(), t), t, slope);
             }
-            F e = exp2(fma(s, factor, load(m.lse + row + n * W)));
+            // s * factor + lse with its rounding errors kept: they are what gradients lose most by.
+            const F lse = load(m.lse + row + n * W);
+            const F whole = nearest(fma(s, factor, lse));
+            const F low = fma(s, factor_low, load(m.lse_low + row + n * W));
+            F e = exp2_parts(whole, add(fma(s, factor, sub(lse, whole)), low));
             if (Masked) {
                 const F key = set1(static_cast<float>(j));
                 e = less(key, load(m.lo + row + n * W), zero(), less(key, load(m.hi + row + n * W), e, zero()));

@@ -1,15 +1,15 @@
 // Few query rows over many keys: keys and values are read where they lie, once for all rows of the group.
 //
 // Rows of keys meet rows of queries in dot products along head_dim, so that nothing has to be packed. Keys come in
-// blocks of 64: the block's scores, their softmax, then the block's values, four rows at a time.
+// blocks of 32: the block's scores, their softmax, then the block's values, four rows at a time.
 #pragma once
 
 namespace ta {
 namespace TA_TIER {
 
 constexpr int kDecodeMostRows = 8;
-constexpr int kBlockKeys = 64;
-constexpr int kAheadKeys = 64;
+constexpr int kBlockKeys = 32;
+constexpr int kAheadKeys = 16;  // how far ahead of the work memory is asked for, across the change from keys to values
 
 struct DecodeMemory {
     float *q;       // [rows][query_stride] in the order of load_half, zero beyond head_dim

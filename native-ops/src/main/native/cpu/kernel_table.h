@@ -24,6 +24,7 @@ struct Problem {
     int64_t rows;           // queries * group
     int32_t value_stride;   // floats from one partial row to the next: value_dim rounded up to a multiple of 32
     float factor;           // exp(scale * s) = exp2(factor * s) for a raw dot product s, or a soft-capped score
+    float factor_low;       // what rounding took from factor
     double natural;         // scale of m in the natural lse: lse = natural * m + log l
     float query_sign;       // -1 for a negative scale, 0 for scale 0, else 1
     const float *q;

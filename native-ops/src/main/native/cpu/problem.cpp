@@ -65,6 +65,7 @@ Problem problem_of(const ta_spec &spec) {
     // With a soft cap scores leave the cap as natural logits; else the scale goes into the exponent.
     problem.natural = spec.soft_cap > 0 || spec.scale == 0 ? 1 : std::fabs(spec.scale);
     problem.factor = static_cast<float>(problem.natural * log2e);
+    problem.factor_low = static_cast<float>(problem.natural * log2e - static_cast<double>(problem.factor));
     return problem;
 }
 

@@ -39,6 +39,12 @@ INLINE V exp2_fraction(V f) {
     return fma(p, f, set1(1.0f));
 }
 
+// 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
+INLINE F exp2(F x) {
+    const F whole = nearest(x);
+    return exp2_parts(whole, sub(x, whole));
+}
+
 // load_half where only n < 2 * W elements may be read; zero beyond them.
 template <int Half, class T>
 INLINE F load_half_part(const T *p, int n) {

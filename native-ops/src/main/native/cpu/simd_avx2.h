@@ -84,11 +84,11 @@ INLINE F load_pair_part(const Bf16 *p, int n, int half) {
     return split_pair(_mm256_load_si256(reinterpret_cast<const __m256i *>(copy)), half);
 }
 
-// 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
-INLINE F exp2(F x) {
-    const F kept = _mm256_cmp_ps(x, set1(kExp2Smallest), _CMP_NLT_UQ);
-    const F r = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(r), 23);
-    const __m256i power = _mm256_add_epi32(_mm256_castps_si256(exp2_fraction(sub(x, r))), exponent);
+// 2^(whole + fraction) for a whole number and a fraction in [-0.5, 0.5]; exactly 0 for whole numbers below -125 and -inf.
+INLINE F exp2_parts(F whole, F fraction) {
+    const F kept = _mm256_cmp_ps(whole, set1(kExp2Smallest), _CMP_NLT_UQ);
+    const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(whole), 23);
+    const __m256i power = _mm256_add_epi32(_mm256_castps_si256(exp2_fraction(fraction)), exponent);
     return _mm256_and_ps(kept, _mm256_castsi256_ps(power));
 }
+INLINE F nearest(F x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -73,9 +73,9 @@ INLINE F load_pair_part(const Bf16 *p, int n, int half) {
     return split_pair(_mm512_maskz_loadu_epi16(static_cast<__mmask32>((1ull << n) - 1), p), half);
 }
 
-// 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
-INLINE F exp2(F x) {
-    const __mmask16 kept = _mm512_cmp_ps_mask(x, set1(kExp2Smallest), _CMP_NLT_UQ);
-    const F r = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    return _mm512_maskz_scalef_ps(kept, exp2_fraction(sub(x, r)), r);
+// 2^(whole + fraction) for a whole number and a fraction in [-0.5, 0.5]; exactly 0 for whole numbers below -125 and -inf.
+INLINE F exp2_parts(F whole, F fraction) {
+    const __mmask16 kept = _mm512_cmp_ps_mask(whole, set1(kExp2Smallest), _CMP_NLT_UQ);
+    return _mm512_maskz_scalef_ps(kept, exp2_fraction(fraction), whole);
 }
+INLINE F nearest(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -112,13 +112,13 @@ INLINE F load_pair_part(const Bf16 *p, int n, int half) {
     return split_pair(pair, half);
 }
 
-// 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
-INLINE F exp2(F x) {
-    const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its low bits then hold
-    const I dropped = x < set1(kExp2Smallest);
-    const F shifted = pick(dropped, zero(), x) + magic;
-    const F r = shifted - magic;
-    const I exponent = (I)shifted << 23;
-    const F power = (F)((I)exp2_fraction(pick(dropped, zero(), x) - r) + exponent);
+// 2^(whole + fraction) for a whole number and a fraction in [-0.5, 0.5]; exactly 0 for whole numbers below -125 and -inf.
+INLINE F exp2_parts(F whole, F fraction) {
+    const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it leaves a whole number in the low bits
+    const I dropped = whole < set1(kExp2Smallest);
+    const I exponent = (I)(pick(dropped, zero(), whole) + magic) << 23;
+    const F power = (F)((I)exp2_fraction(pick(dropped, zero(), fraction)) + exponent);
     return pick(dropped, zero(), power);
 }
+// Right for magnitudes below 2^22; exp2_parts drops what is larger.
+INLINE F nearest(F x) { return (x + set1(12582912.0f)) - set1(12582912.0f); }
