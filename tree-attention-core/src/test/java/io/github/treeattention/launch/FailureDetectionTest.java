@@ -13,6 +13,7 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -130,6 +131,41 @@ class FailureDetectionTest {
                     new Failure(1, "out of memory"),
                     told.get(20, TimeUnit.SECONDS).failure());
             assertEquals(new Failure(1, "out of memory"), ranks.get(1).failure().orElseThrow());
+        }
+    }
+
+    @Test
+    void shouldPassOnWhatARankSaysOfAnother() throws Exception {
+        try (ControlPlane plane = new ControlPlane(3, FAST)) {
+            List<ControlConnection> ranks = plane.joinAll();
+            CompletableFuture<Heard> told = ControlPlane.heard(ranks.get(2));
+            CollectiveException thrown =
+                    ranks.get(0).report(new CollectiveException(1, "host", "allReduce", 7, "deadline: nothing", null));
+            assertEquals(1, thrown.failedRank());
+            Heard heard = told.get(20, TimeUnit.SECONDS);
+            assertEquals(new Failure(1, "deadline: nothing (reported by rank 0)"), heard.failure());
+        }
+    }
+
+    @Test
+    void shouldBlameTheRankThatAllWaitFor() throws Exception {
+        try (ControlPlane plane = new ControlPlane(4, FAST)) {
+            List<ControlConnection> ranks = plane.joinAll();
+            // 3 waits for 0, which waits for 2, which is stuck; 1 waits for 0 as well.
+            List<CompletableFuture<CollectiveException>> thrown = new ArrayList<>();
+            for (int[] pair : new int[][] {{3, 0}, {1, 0}, {0, 2}}) {
+                CollectiveException noticed =
+                        new CollectiveException(pair[1], "host", "allReduce", 7, "nothing from rank " + pair[1], null);
+                thrown.add(
+                        CompletableFuture.supplyAsync(() -> ranks.get(pair[0]).report(noticed)));
+            }
+            for (CompletableFuture<CollectiveException> one : thrown) {
+                CollectiveException verdict = one.get(20, TimeUnit.SECONDS);
+                assertEquals(2, verdict.failedRank(), verdict::getMessage);
+            }
+            assertEquals(
+                    new Failure(2, "nothing from rank 2 (reported by rank 0)"),
+                    ranks.get(2).failure().orElseThrow());
         }
     }
 

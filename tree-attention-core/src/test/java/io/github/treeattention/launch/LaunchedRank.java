@@ -29,9 +29,9 @@ final class LaunchedRank {
             print("waiting");
             new CountDownLatch(1).await();
         }
+        Duration deadline = Duration.ofSeconds(args[0].equals("stuck") ? 2 : 60);
         String model = args[0].equals("mismatch") ? "model of rank " + rank : "one model";
-        try (RankSession session =
-                RankSession.join(environment, Map.of("model", model, "dtype", "f32"), Duration.ofSeconds(60))) {
+        try (RankSession session = RankSession.join(environment, Map.of("model", model, "dtype", "f32"), deadline)) {
             print("joined");
             switch (args[0]) {
                 case "loop" -> loop(session, Integer.parseInt(args[1]));
@@ -55,6 +55,13 @@ final class LaunchedRank {
                     print("looping");
                     end.await();
                     print("heard of it");
+                }
+                case "stuck" -> {
+                    loop(session, 10);
+                    if (rank == Integer.parseInt(args[1])) {
+                        new CountDownLatch(1).await(); // alive for the control plane
+                    }
+                    loop(session, Integer.MAX_VALUE);
                 }
                 case "leave-early" -> {
                     loop(session, 10);

@@ -141,6 +141,23 @@ class LauncherTest {
         LaunchResult result = job.await();
         assertEquals(List.of(3, 0, 3), result.exitCodes(), transcript::toString);
         transcript.failures().forEach(failed -> assertEquals(1, failed.failedRank(), failed::message));
+        LaunchFailure failure = result.failure().orElseThrow();
+        assertEquals(1, failure.rank(), failure::toString);
+        assertTrue(failure.reason().contains("has left the group"), failure::reason);
+        assertNothingLeft(job);
+    }
+
+    @Test
+    void shouldNameARankThatIsStuckWhileItsProcessLives() throws Exception {
+        RunningJob job = start("stuck", "1");
+        LaunchResult result = job.await();
+        assertEquals(List.of(3, 137, 3), result.exitCodes(), transcript::toString);
+        assertEquals(2, transcript.failures().size(), transcript::toString);
+        transcript.failures().forEach(failed -> assertEquals(1, failed.failedRank(), failed::message));
+        LaunchFailure failure = result.failure().orElseThrow();
+        System.err.println("a rank that is stuck, deadline of the calls 2 s: " + failure);
+        assertEquals(Kind.GROUP_FAILED, failure.kind());
+        assertEquals(1, failure.rank(), failure::toString);
         assertNothingLeft(job);
     }
 

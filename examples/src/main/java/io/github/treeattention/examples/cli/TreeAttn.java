@@ -14,7 +14,13 @@ import picocli.CommandLine.Spec;
         mixinStandardHelpOptions = true,
         versionProvider = Version.class,
         description = "Exact attention over contexts that one process cannot hold, spread over JVM processes.",
-        subcommands = {DemoCommand.class, GenerateCommand.class, InfoCommand.class, CommandLine.HelpCommand.class},
+        subcommands = {
+            DemoCommand.class,
+            GenerateCommand.class,
+            LaunchCommand.class,
+            InfoCommand.class,
+            CommandLine.HelpCommand.class
+        },
         synopsisSubcommandLabel = "COMMAND",
         footer = {
             "",

@@ -152,6 +152,18 @@ class LoaderFuzzTest {
     }
 
     @Test
+    void shouldSurviveAnyHeaderLength() throws IOException {
+        byte[] file = Files.readAllBytes(weights);
+        for (int bit = 0; bit < Long.SIZE; bit++) {
+            for (long offset = -1; offset <= 1; offset++) {
+                ByteBuffer.wrap(file).order(ByteOrder.LITTLE_ENDIAN).putLong((1L << bit) + offset);
+                TinyModel.write(weights, file);
+                check(folder, file.length);
+            }
+        }
+    }
+
+    @Test
     void shouldSurviveADeeplyNestedHeader() {
         String deep = "{\"__metadata__\":{\"a\":" + "[".repeat(200_000) + "]".repeat(200_000) + "}}";
         byte[] file = TinyModel.file(deep, ByteBuffer.allocate(0));

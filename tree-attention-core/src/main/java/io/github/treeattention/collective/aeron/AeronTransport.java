@@ -76,12 +76,16 @@ public final class AeronTransport implements Transport {
         StreamIds.check(config.group());
         AtomicReference<Throwable> error = new AtomicReference<>();
         long deadline = System.nanoTime() + config.connectTimeout().toNanos();
-        Aeron aeron = connectClient(config, deadline, error);
+        Connecting connecting = new Connecting(config, deadline);
+        Aeron aeron = connectClient(config, connecting, error);
         try {
             AeronLink[] links = openLinks(aeron, config.group());
             AeronTransport transport = new AeronTransport(config.group(), aeron, links, error);
-            transport.awaitLinks(new Connecting(config, deadline));
+            transport.awaitLinks(connecting);
             return transport;
+        } catch (AeronException failure) {
+            CloseHelper.quietClose(aeron);
+            throw connecting.failure(CollectiveException.UNKNOWN_RANK, failure.getMessage(), failure);
         } catch (RuntimeException | Error failure) {
             CloseHelper.quietClose(aeron);
             throw failure;
@@ -93,9 +97,8 @@ public final class AeronTransport implements Transport {
         return AeronDirectory.requiredBytes(worldSize);
     }
 
-    private static Aeron connectClient(Config config, long deadline, AtomicReference<Throwable> error) {
+    private static Aeron connectClient(Config config, Connecting connecting, AtomicReference<Throwable> error) {
         File directory = config.aeronDirectory().toFile();
-        Connecting connecting = new Connecting(config, deadline);
         while (!CommonContext.isDriverActive(directory, DRIVER_TIMEOUT_MS, ignored -> {})) {
             connecting.pause(CollectiveException.UNKNOWN_RANK, () -> "no media driver runs in " + directory);
         }
