@@ -7,8 +7,12 @@ final class Tiers {
     private Tiers() {}
 
     static void requireLibrary() {
-        assumeTrue(NativeOps.isAvailable(), () -> "no native library: "
-                + NativeOps.unavailabilityCause().map(Throwable::getMessage).orElse(""));
+        assumeTrue(
+                NativeOps.isAvailable(),
+                () -> "no native library: "
+                        + NativeOps.unavailabilityCause()
+                                .map(Throwable::getMessage)
+                                .orElse(""));
     }
 
     static void require(Isa isa) {

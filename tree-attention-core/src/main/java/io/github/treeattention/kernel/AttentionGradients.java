@@ -63,8 +63,7 @@ public final class AttentionGradients {
 
     /** Checks that there is room for the gradients of these inputs. */
     void requireRoom(AttentionSpec spec, Queries count, List<KvShard> shards) {
-        requireRoom(
-                "queries", queries, (long) count.batch() * count.heads() * count.count() * count.headDim());
+        requireRoom("queries", queries, (long) count.batch() * count.heads() * count.count() * count.headDim());
         if (keys.size() != shards.size() || values.size() != shards.size()) {
             throw new IllegalArgumentException("one gradient per batch row: batch=" + shards.size() + ", keys="
                     + keys.size() + ", values=" + values.size());

@@ -87,8 +87,7 @@ final class JavaBackward {
         int next = at;
         for (int j = 0; j < length; j++) {
             for (int d = 0; d < dim; d++, next += type.bytes()) {
-                tile[d * TILE + j] =
-                        type == KvType.F32 ? memory.getFloat(next) : type.decode16(memory.getShort(next));
+                tile[d * TILE + j] = type == KvType.F32 ? memory.getFloat(next) : type.decode16(memory.getShort(next));
             }
         }
     }

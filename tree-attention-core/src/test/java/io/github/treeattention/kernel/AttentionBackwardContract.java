@@ -68,8 +68,8 @@ public abstract class AttentionBackwardContract {
                     shards.add(c.shard(keys, cut(keys, part, parts), cut(keys, part + 1, parts)));
                 }
                 AttentionGradients mine = AttentionGradients.zeros(c.spec, c.toQueries(), shards);
-                AttentionGradients shared = new AttentionGradients(
-                        whole.queries(), buffers(mine, c, true), buffers(mine, c, false));
+                AttentionGradients shared =
+                        new AttentionGradients(whole.queries(), buffers(mine, c, true), buffers(mine, c, false));
                 kernel().backward(c.spec, c.toQueries(), shards, state, wrap(c, stateGradient), shared);
                 for (int b = 0; b < c.batch(); b++) {
                     AttentionCase.Keys keys = c.keys.get(b);
@@ -109,16 +109,8 @@ public abstract class AttentionBackwardContract {
                 AttentionCase.buffer(new float[4 * 3 * 16]),
                 List.of(AttentionCase.buffer(new float[2 * 10 * 16 - 1])),
                 List.of(AttentionCase.buffer(new float[2 * 10 * 16])));
-        IllegalArgumentException refused = assertThrows(
-                IllegalArgumentException.class,
-                () -> kernel()
-                        .backward(
-                                c.spec,
-                                c.toQueries(),
-                                c.shards(),
-                                forward(c),
-                                AttentionState.empty(1, 4, 3, 16),
-                                small));
+        IllegalArgumentException refused = assertThrows(IllegalArgumentException.class, () -> kernel().backward(
+                        c.spec, c.toQueries(), c.shards(), forward(c), AttentionState.empty(1, 4, 3, 16), small));
         assertEquals("gradients of keys need 320 floats: got 319", refused.getMessage());
     }
 
@@ -139,10 +131,8 @@ public abstract class AttentionBackwardContract {
             double[] dv = fixture.tensors.values("dv");
             requireClose(fixture + " dq", gradients.queries(), fixture.tensors.values("dq"), naive.dq, floor);
             for (int b = 0; b < c.batch(); b++) {
-                double[] keys = Arrays.copyOfRange(
-                        dk, b * dk.length / c.batch(), (b + 1) * dk.length / c.batch());
-                double[] values = Arrays.copyOfRange(
-                        dv, b * dv.length / c.batch(), (b + 1) * dv.length / c.batch());
+                double[] keys = Arrays.copyOfRange(dk, b * dk.length / c.batch(), (b + 1) * dk.length / c.batch());
+                double[] values = Arrays.copyOfRange(dv, b * dv.length / c.batch(), (b + 1) * dv.length / c.batch());
                 requireClose(fixture + " dk", gradients.keys(b), keys, naive.dk.get(b), floor);
                 requireClose(fixture + " dv", gradients.values(b), values, naive.dv.get(b), floor);
             }
