@@ -10,6 +10,7 @@ class SelfAttentionRuntime extends AttentionRuntime<AttentionPass> {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;
+    private transient SequenceExchange exchange;
 
     SelfAttentionRuntime(NeuralNetConfiguration conf, DataType type, AttentionBlock block, boolean stockGradientScale) {
         super(conf, type, stockGradientScale);
@@ -20,8 +21,20 @@ class SelfAttentionRuntime extends AttentionRuntime<AttentionPass> {
         return block;
     }
 
+    /** From now on the input is a slice of the sequence, and the other ranks have the others. */
+    final void distribute(SequenceExchange with) {
+        this.exchange = with;
+    }
+
+    final boolean isDistributed() {
+        return exchange != null;
+    }
+
     @Override
     AttentionPass forward(INDArray x, INDArray keyMask) {
+        if (exchange != null) {
+            return new AttentionPass(block, x, keyMask, paramTable, exchange);
+        }
         return new AttentionPass(block, x, x, x, keyMask, paramTable);
     }
 
