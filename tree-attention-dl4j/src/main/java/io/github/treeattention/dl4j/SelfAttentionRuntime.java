@@ -6,7 +6,7 @@ import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /** {@link TreeSelfAttentionLayer} at run time. */
-class SelfAttentionRuntime extends AttentionRuntime<AttentionPass> {
+class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;

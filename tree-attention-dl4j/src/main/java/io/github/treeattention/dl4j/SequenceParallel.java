@@ -38,6 +38,8 @@ import org.deeplearning4j.optimize.api.TrainingListener;
 public final class SequenceParallel {
     private static final Set<Class<?>> LAYERS = Set.of(
             TreeSelfAttentionLayer.class,
+            RmsNormLayer.class,
+            SwiGluLayer.class,
             DenseLayer.class,
             EmbeddingSequenceLayer.class,
             ActivationLayer.class,
