@@ -2,8 +2,10 @@ package io.github.treeattention.nativeops;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -19,6 +21,7 @@ final class NativeLibraryLoader {
     static final String PATH_PROPERTY = "treeattention.native.path";
     static final String DIRECTORY_PROPERTY = "treeattention.native.tmpdir";
     private static final String PREFIX = "treeattention-native-";
+    private static final String LIBRARY_GLOB = "libtreeattention-*";
     private static final Duration LEFTOVER_AGE = Duration.ofHours(1);
 
     private NativeLibraryLoader() {}
@@ -76,8 +79,8 @@ final class NativeLibraryLoader {
             library = in.readAllBytes();
         }
         Path parent = Path.of(System.getProperty(DIRECTORY_PROPERTY, System.getProperty("java.io.tmpdir")));
-        deleteLeftovers(parent);
         Path directory = Files.createTempDirectory(parent, PREFIX); // readable by this user only
+        deleteLeftovers(parent, directory);
         Path file = directory.resolve(Path.of(resource).getFileName());
         try {
             Files.write(file, library);
@@ -104,12 +107,15 @@ final class NativeLibraryLoader {
     }
 
     /** Removes what processes that were killed while loading have left; never what is young enough to be in use. */
-    private static void deleteLeftovers(Path parent) {
+    private static void deleteLeftovers(Path parent, Path own) {
         Instant old = Instant.now().minus(LEFTOVER_AGE);
         try (DirectoryStream<Path> leftovers = Files.newDirectoryStream(parent, PREFIX + "*")) {
             for (Path leftover : leftovers) {
-                if (Files.getLastModifiedTime(leftover).toInstant().isBefore(old)) {
-                    try (DirectoryStream<Path> files = Files.newDirectoryStream(leftover)) {
+                // No link, and nobody else's: what it names would be deleted with this user's rights.
+                if (Files.isDirectory(leftover, LinkOption.NOFOLLOW_LINKS)
+                        && Files.getOwner(leftover, LinkOption.NOFOLLOW_LINKS).equals(Files.getOwner(own))
+                        && Files.getLastModifiedTime(leftover).toInstant().isBefore(old)) {
+                    try (DirectoryStream<Path> files = Files.newDirectoryStream(leftover, LIBRARY_GLOB)) {
                         for (Path file : files) {
                             Files.deleteIfExists(file);
                         }
@@ -117,7 +123,7 @@ final class NativeLibraryLoader {
                     Files.deleteIfExists(leftover);
                 }
             }
-        } catch (IOException ignored) {
+        } catch (IOException | DirectoryIteratorException ignored) {
             // Another user's, or another process was quicker: nothing that loading depends on.
         }
     }

@@ -2,17 +2,14 @@ package io.github.treeattention.nativeops;
 
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.github.treeattention.testkit.Skips;
+
 /** Skips tests, saying why, of what this machine cannot run. */
 final class Tiers {
     private Tiers() {}
 
     static void requireLibrary() {
-        assumeTrue(
-                NativeOps.isAvailable(),
-                () -> "no native library: "
-                        + NativeOps.unavailabilityCause()
-                                .map(Throwable::getMessage)
-                                .orElse(""));
+        NativeOps.unavailabilityCause().ifPresent(cause -> Skips.withoutNativeKernel(cause.getMessage()));
     }
 
     static void require(Isa isa) {

@@ -25,6 +25,7 @@ public final class RingAttention implements DistributedAttention {
     private final Communicator communicator;
     private final ByteBuffer outgoingLength = buffer(Long.BYTES);
     private final ByteBuffer incomingLength = buffer(Long.BYTES);
+    private final List<AttentionState> states = new ArrayList<>();
     private ByteBuffer outgoing = buffer(0);
     private ByteBuffer incoming = buffer(0);
 
@@ -38,10 +39,7 @@ public final class RingAttention implements DistributedAttention {
         AttentionKernel.requireMatching(spec, queries, shards, state);
         int worldSize = communicator.worldSize();
         int rank = communicator.rank();
-        List<AttentionState> states = new ArrayList<>();
-        for (int member = 0; member < worldSize; member++) {
-            states.add(AttentionState.empty(state.batch(), state.heads(), state.queries(), state.valueDim()));
-        }
+        fitStates(state);
         kernel.partial(spec, queries, shards, states.get(rank));
         if (worldSize > 1) {
             outgoing = ShardMessage.encode(shards, outgoing);
@@ -56,6 +54,16 @@ public final class RingAttention implements DistributedAttention {
         }
         state.clear();
         states.forEach(state::merge);
+    }
+
+    /** One state per member of the shape in use; kept, because direct memory is slow to come and slower to go. */
+    private void fitStates(AttentionState like) {
+        if (states.isEmpty() || !states.get(0).toString().equals(like.toString())) {
+            states.clear();
+            for (int member = 0; member < communicator.worldSize(); member++) {
+                states.add(AttentionState.empty(like.batch(), like.heads(), like.queries(), like.valueDim()));
+            }
+        }
     }
 
     /** Shards differ in length, so the length goes first. */

@@ -16,6 +16,7 @@ import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
@@ -29,7 +30,7 @@ import org.slf4j.LoggerFactory;
  */
 final class JobDirectory implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(JobDirectory.class);
-    private static final Path SHARED_MEMORY = Path.of("/dev/shm");
+    static final Path SHARED_MEMORY = Path.of("/dev/shm");
     private static final String PID_FILE = "launcher.pid";
     /** A younger directory without a pid may belong to a launcher that has just begun. */
     private static final Duration BEGINNING = Duration.ofMinutes(1);
@@ -44,11 +45,23 @@ final class JobDirectory implements AutoCloseable {
         this.pidFile = pidFile;
     }
 
-    /** Where job directories are made: shared memory, or the temporary directory where there is none. */
-    static Path defaultParent() {
-        return Files.isDirectory(SHARED_MEMORY) && Files.isWritable(SHARED_MEMORY)
-                ? SHARED_MEMORY
-                : Path.of(System.getProperty("java.io.tmpdir"));
+    /** Where job directories may be: shared memory, and the temporary directory where that is missing or too small. */
+    static List<Path> parents() {
+        return List.of(SHARED_MEMORY, Path.of(System.getProperty("java.io.tmpdir")));
+    }
+
+    /** Where a run that needs so many bytes makes its directory: shared memory if it has them free. */
+    static Path parentFor(long neededBytes) {
+        try {
+            if (Files.isDirectory(SHARED_MEMORY)
+                    && Files.isWritable(SHARED_MEMORY)
+                    && Files.getFileStore(SHARED_MEMORY).getUsableSpace() >= neededBytes) {
+                return SHARED_MEMORY;
+            }
+        } catch (IOException e) {
+            LOG.debug("{} does not tell its free space", SHARED_MEMORY, e);
+        }
+        return Path.of(System.getProperty("java.io.tmpdir"));
     }
 
     /**

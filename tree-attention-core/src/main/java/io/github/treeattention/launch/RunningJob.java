@@ -7,6 +7,7 @@ import io.github.treeattention.launch.LaunchFailure.Kind;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -46,10 +47,18 @@ final class RunningJob implements AutoCloseable {
     }
 
     static RunningJob start(Launcher.Builder config) throws IOException, InterruptedException {
-        JobDirectory.sweep(JobDirectory.defaultParent());
+        JobDirectory.parents().forEach(JobDirectory::sweep);
         String jobId = Token.random().substring(0, 16);
-        JobDirectory directory =
-                JobDirectory.create(JobDirectory.defaultParent(), jobId, AeronTransport.requiredBytes(config.ranks));
+        long neededBytes = AeronTransport.requiredBytes(config.ranks);
+        Path parent = JobDirectory.parentFor(neededBytes);
+        if (!parent.equals(JobDirectory.SHARED_MEMORY)) {
+            LOG.warn(
+                    "{} has no {} MiB free, so ranks share files in {}, which is slower; containers: --shm-size=1g",
+                    JobDirectory.SHARED_MEMORY,
+                    neededBytes >> 20,
+                    parent);
+        }
+        JobDirectory directory = JobDirectory.create(parent, jobId, neededBytes);
         RunningJob job = new RunningJob(config, directory);
         try {
             Runtime.getRuntime().addShutdownHook(job.shutdownHook);

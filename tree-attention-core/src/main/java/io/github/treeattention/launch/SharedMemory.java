@@ -7,9 +7,12 @@ import java.nio.file.Path;
 public final class SharedMemory {
     private SharedMemory() {}
 
-    /** The directory in which each run makes one of its own: {@code /dev/shm}, or the temporary directory without it. */
-    public static Path directory() {
-        return JobDirectory.defaultParent();
+    /**
+     * The directory in which a run of so many ranks makes one of its own: {@code /dev/shm}, or the temporary directory where
+     * that is missing or too small.
+     */
+    public static Path directory(int ranks) {
+        return JobDirectory.parentFor(requiredBytes(ranks));
     }
 
     /** Bytes that a run of so many ranks on this host may need there. */

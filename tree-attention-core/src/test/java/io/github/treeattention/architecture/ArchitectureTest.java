@@ -1,5 +1,7 @@
 package io.github.treeattention.architecture;
 
+import static com.tngtech.archunit.core.domain.JavaCall.Predicates.target;
+import static com.tngtech.archunit.core.domain.properties.HasName.Predicates.name;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
@@ -124,10 +126,30 @@ class ArchitectureTest {
                 .orShould()
                 .accessField(System.class, "err")
                 .orShould()
-                .callMethod(Throwable.class, "printStackTrace"));
+                .callMethodWhere(target(name("printStackTrace"))));
     }
 
     /** A new public type is a decision, so it shows up in a diff of public-types.txt. */
+    @Test
+    void samediffKnowsNoNetwork() {
+        check(noClasses()
+                .that()
+                .resideInAPackage(ROOT + "samediff..")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage(ROOT + "collective..", ROOT + "launch..", ROOT + "distributed.."));
+    }
+
+    @Test
+    void theVocabularyStandsAlone() {
+        check(classes()
+                .that()
+                .resideInAPackage(ROOT + "attention")
+                .should()
+                .onlyDependOnClassesThat()
+                .resideInAnyPackage("java..", ROOT + "attention"));
+    }
+
     @Test
     void publicTypesAreListed() {
         List<String> found = CLASSES.stream()

@@ -8,7 +8,7 @@ import me.tongfei.progressbar.ProgressBarStyle;
 
 /** Progress and notes for people, on stderr: a bar on a terminal, a line now and then elsewhere. */
 final class Console implements AutoCloseable {
-    private static final long LINE_INTERVAL_NS = 5_000_000_000L;
+    private static final long LINE_INTERVAL_NS = 2_000_000_000L;
 
     private final PrintStream err = System.err;
     private final boolean terminal = Boolean.getBoolean("treeattention.terminal"); // the script looks, the JDK cannot

@@ -96,16 +96,17 @@ final class DemoCommand implements Callable<Integer> {
 
         PrintWriter out = spec.commandLine().getOut();
         out.printf(
-                "%d tokens of the King James Bible over %d processes; pass key %s hidden in line %d of %d (--demo-seed %d)%n",
-                ids.length, worldSize, passKey.key(), passKey.line(), passKey.lines(), seed);
+                "%d tokens of the King James Bible over %d processes; pass key %s hidden in line %d of %d%n",
+                ids.length, worldSize, passKey.key(), passKey.line(), passKey.lines());
+        out.printf("(repeat with: treeattn demo --tokens %d --ranks %d --demo-seed %d)%n", tokens, worldSize, seed);
         out.flush();
         try (Console console = new Console()) {
             RunReport spread = runSpread(job, config, worldSize, console, tokenizer, out);
             RunReport single = worldSize == 1 ? spread : Runner.run(job, config, 1, console, id -> {});
-            out.print(DemoTable.of(spread, single, prompt == null ? passKey.key() : null, tokenizer));
+            out.print(DemoTable.of(spread, single, prompt == null ? passKey : null, tokenizer));
+            out.flush();
+            return spread.ids().equals(single.ids()) ? ExitCode.DONE : ExitCode.FAILED;
         }
-        out.flush();
-        return ExitCode.DONE;
     }
 
     private RunReport runSpread(
@@ -116,7 +117,7 @@ final class DemoCommand implements Callable<Integer> {
             Tokenizer tokenizer,
             PrintWriter out) {
         TextStream stream = tokenizer.stream();
-        String question = prompt == null ? "What is the pass key? The pass key is" : prompt;
+        String question = prompt == null ? PassKeyPrompt.QUESTION : prompt;
         boolean[] begun = new boolean[1];
         RunReport report = Runner.run(job, config, worldSize, console, id -> {
             if (!begun[0]) {

@@ -10,14 +10,14 @@ final class DemoTable {
 
     private DemoTable() {}
 
-    /** @param key the hidden key, or null where it was not asked for */
-    static String of(RunReport spread, RunReport single, String key, Tokenizer tokenizer) {
+    /** @param passKey what was hidden, or null where it was not asked for */
+    static String of(RunReport spread, RunReport single, PassKeyPrompt passKey, Tokenizer tokenizer) {
         DemoTable table = new DemoTable();
         table.text.append(System.lineSeparator());
-        if (key != null) {
+        if (passKey != null) {
             String answer = tokenizer.decode(
                     spread.ids().stream().mapToInt(Integer::intValue).toArray());
-            table.row("pass key", answer.strip().startsWith(key) ? "right" : "WRONG: the key is " + key);
+            table.row("pass key", passKey.answeredBy(answer) ? "right" : "WRONG: the key is " + passKey.key());
         }
         int worldSize = spread.ranks().size();
         table.row("kernel", spread.kernel());

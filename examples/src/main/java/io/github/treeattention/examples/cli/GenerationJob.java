@@ -38,19 +38,4 @@ record GenerationJob(
         /** Keys and values: worldSize - 1 hops a layer, the baseline. */
         RING
     }
-
-    GenerationJob withMaxTokens(int newMaxTokens) {
-        return new GenerationJob(
-                model,
-                promptIds,
-                newMaxTokens,
-                temperature,
-                topP,
-                seed,
-                strategy,
-                kvType,
-                kernel,
-                pageSize,
-                deadlineSeconds);
-    }
 }

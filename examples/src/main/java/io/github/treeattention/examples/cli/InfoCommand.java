@@ -91,9 +91,9 @@ final class InfoCommand implements Callable<Integer> {
     }
 
     private static Map<String, Object> aeron() throws IOException {
-        Path directory = SharedMemory.directory();
+        Path directory = SharedMemory.directory(4);
         Map<String, Object> aeron = new LinkedHashMap<>();
-        aeron.put("directory", directory + "/treeattn-<user>-<job> (one per run, removed when it ends)");
+        aeron.put("directory", directory + "/treeattn-<uid>-<job> (one per run, removed when it ends)");
         aeron.put("free space", Memory.human(Files.getFileStore(directory).getUsableSpace()));
         aeron.put("needed for 4 ranks", Memory.human(SharedMemory.requiredBytes(4)));
         return aeron;

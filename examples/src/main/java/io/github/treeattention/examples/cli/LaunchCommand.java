@@ -55,20 +55,36 @@ final class LaunchCommand implements Callable<Integer> {
     private List<String> arguments = List.of();
 
     @Override
-    public Integer call() throws IOException, InterruptedException {
+    public Integer call() throws InterruptedException {
         int ranks = hosts.ranks(n);
         if (ranks < 1 || ranks > MOST_RANKS) {
             throw new InputException("-n must be 1.." + MOST_RANKS + ": got " + ranks);
         }
-        Launcher.Builder launcher =
-                Launcher.builder(ranks, mainClass).arguments(arguments).jvmFlags(jvmFlags);
+        Launcher.Builder launcher = Launcher.builder(ranks, mainClass)
+                .arguments(arguments)
+                .jvmFlags(jvmFlags)
+                .environment(ProcessRun.threadsPerRank(ranks));
         if (classPath != null) {
             launcher.classPath(classPath + File.pathSeparator + System.getProperty("java.class.path"));
         }
-        LaunchResult result = launcher.build().run();
+        if (classPath == null
+                && LaunchCommand.class.getResource("/" + mainClass.replace('.', '/') + ".class") == null) {
+            throw new InputException(
+                    "MAIN_CLASS must be on the class path: got '" + mainClass + "'; --class-path PATH adds to it");
+        }
+        LaunchResult result = run(launcher);
         result.failure().ifPresent(failure -> {
             throw new RankFailedException("the run failed: " + failure, ProcessRun.exitCode(failure, result));
         });
         return ExitCode.DONE;
+    }
+
+    private static LaunchResult run(Launcher.Builder launcher) throws InterruptedException {
+        try {
+            return launcher.build().run();
+        } catch (IOException failure) {
+            throw new RankFailedException(
+                    "the processes could not be started: " + failure.getMessage(), ExitCode.FAILED);
+        }
     }
 }

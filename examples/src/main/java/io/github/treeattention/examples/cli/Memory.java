@@ -18,13 +18,40 @@ final class Memory {
     /** Bytes, or empty where the system does not say. */
     static OptionalLong available() {
         OptionalLong host = hostAvailable();
-        OptionalLong limit = number(CGROUP.resolve("memory.max"));
-        OptionalLong used = number(CGROUP.resolve("memory.current"));
-        if (limit.isPresent() && used.isPresent()) {
-            long left = Math.max(0, limit.getAsLong() - used.getAsLong());
-            return OptionalLong.of(host.isPresent() ? Math.min(left, host.getAsLong()) : left);
+        OptionalLong group = groupAvailable();
+        if (group.isPresent() && host.isPresent()) {
+            return OptionalLong.of(Math.min(group.getAsLong(), host.getAsLong()));
         }
-        return host;
+        return group.isPresent() ? group : host;
+    }
+
+    /** What the control group (version 2, else 1) leaves; file cache that can be dropped counts as free. */
+    private static OptionalLong groupAvailable() {
+        OptionalLong second = left("memory.max", "memory.current", "memory.stat", "inactive_file");
+        return second.isPresent()
+                ? second
+                : left(
+                        "memory/memory.limit_in_bytes",
+                        "memory/memory.usage_in_bytes",
+                        "memory/memory.stat",
+                        "total_inactive_file");
+    }
+
+    private static OptionalLong left(String limitFile, String usedFile, String statFile, String cacheName) {
+        OptionalLong limit = number(CGROUP.resolve(limitFile));
+        OptionalLong used = number(CGROUP.resolve(usedFile));
+        if (limit.isEmpty() || used.isEmpty()) {
+            return OptionalLong.empty();
+        }
+        long cache = 0;
+        try {
+            Matcher matcher = Pattern.compile("(?m)^" + cacheName + " (\\d{1,18})$")
+                    .matcher(Files.readString(CGROUP.resolve(statFile)));
+            cache = matcher.find() ? Long.parseLong(matcher.group(1)) : 0;
+        } catch (IOException noStatistics) {
+            // all that is used counts then
+        }
+        return OptionalLong.of(Math.max(0, limit.getAsLong() - used.getAsLong() + cache));
     }
 
     /** A number of bytes for people: {@code 1.5 GB}. */

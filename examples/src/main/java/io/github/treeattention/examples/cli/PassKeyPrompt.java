@@ -14,7 +14,7 @@ import java.util.random.RandomGenerator;
  * @param lines lines of the text
  */
 record PassKeyPrompt(String text, String key, int line, int lines) {
-    private static final String QUESTION = "What is the pass key? The pass key is";
+    static final String QUESTION = "What is the pass key? The pass key is";
 
     /**
      * Cuts an excerpt of about {@code tokens} tokens out of a text and hides a key in it.
@@ -31,7 +31,7 @@ record PassKeyPrompt(String text, String key, int line, int lines) {
             throw new InputException("--tokens must leave room for the key and the question: want at least " + frame
                     + ", got " + tokens);
         }
-        String[] lines = lines(excerpt(source, tokenizer, tokens - frame, random));
+        String[] lines = lines(excerpt(source, tokenizer, tokens, frame, random));
         int line = random.nextInt(lines.length + 1);
         StringBuilder text = new StringBuilder();
         for (int i = 0; i <= lines.length; i++) {
@@ -50,7 +50,8 @@ record PassKeyPrompt(String text, String key, int line, int lines) {
     }
 
     /** Whole lines from a random line on, as many as fit. */
-    private static String excerpt(String source, Tokenizer tokenizer, int tokens, RandomGenerator random) {
+    private static String excerpt(String source, Tokenizer tokenizer, int wanted, int frame, RandomGenerator random) {
+        int tokens = wanted - frame;
         String[] lines = lines(source);
         int[] lengths = new int[lines.length];
         int total = 0;
@@ -59,8 +60,8 @@ record PassKeyPrompt(String text, String key, int line, int lines) {
             total += lengths[i];
         }
         if (total < tokens) {
-            throw new InputException("--tokens must not exceed the text that ships with the project, " + total
-                    + " tokens: got " + tokens);
+            throw new InputException("--tokens must not exceed the text that ships with the project, " + (total + frame)
+                    + " tokens with key and question: got " + wanted);
         }
         int spare = total - tokens;
         int skip = spare == 0 ? 0 : random.nextInt(spare);

@@ -6,7 +6,6 @@ import io.github.treeattention.launch.LaunchResult;
 import io.github.treeattention.launch.Launcher;
 import io.github.treeattention.launch.RankOutput;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -41,31 +40,38 @@ final class ProcessRun implements RankOutput {
     }
 
     private LaunchResult launch(GenerationJob job, int ranks) {
-        int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / ranks);
         try {
-            Path directory = Files.createTempDirectory("treeattn-job-"); // for this user's eyes only
-            Path file = directory.resolve("job.json");
+            Path file = Files.createTempFile("treeattn-job-", ".json"); // for this user's eyes only
             try {
                 RankEvent.JSON.writeValue(file.toFile(), job);
                 return Launcher.builder(ranks, RankWorker.class.getName())
                         .arguments(List.of(file.toString()))
                         .jvmFlags(RankWorker.jvmFlags())
-                        .environment(Map.of(
-                                "OMP_NUM_THREADS", String.valueOf(threads),
-                                "TREE_ATTENTION_THREADS", String.valueOf(threads)))
+                        .environment(threadsPerRank(ranks))
+                        .control(RankWorker.control(Path.of(job.model())))
                         .output(this)
                         .build()
                         .run();
             } finally {
                 Files.deleteIfExists(file);
-                Files.deleteIfExists(directory);
             }
         } catch (IOException failure) {
-            throw new UncheckedIOException("the processes could not be started: " + failure.getMessage(), failure);
+            throw new RankFailedException(
+                    "the processes could not be started: " + failure.getMessage(), ExitCode.FAILED);
         } catch (InterruptedException failure) {
             Thread.currentThread().interrupt();
             throw new RankFailedException("interrupted", ExitCode.FAILED);
         }
+    }
+
+    /** Threads of kernels and BLAS, so that the ranks of a host share its cores; what the user has set stays. */
+    static Map<String, String> threadsPerRank(int ranks) {
+        String threads = String.valueOf(Math.max(1, Runtime.getRuntime().availableProcessors() / ranks));
+        Map<String, String> variables = new TreeMap<>();
+        for (String name : List.of("OMP_NUM_THREADS", "TREE_ATTENTION_THREADS")) {
+            variables.put(name, System.getenv().getOrDefault(name, threads));
+        }
+        return variables;
     }
 
     @Override

@@ -84,6 +84,11 @@ final class RankOptions {
         if (!known.contains(name)) {
             throw new InputException("--kernel must be one of " + known + ": got '" + name + "'");
         }
+        try {
+            AttentionKernels.named(name);
+        } catch (IllegalStateException unusable) {
+            throw new InputException("--kernel: " + unusable.getMessage(), unusable);
+        }
         return name;
     }
 }

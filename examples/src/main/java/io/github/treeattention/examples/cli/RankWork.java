@@ -15,8 +15,6 @@ import io.github.treeattention.kernel.AttentionKernels;
 
 /** One rank's part of a {@link GenerationJob}, whatever process it runs in. */
 final class RankWork {
-    private static final int CHUNK = 128;
-
     private RankWork() {}
 
     /** Generates with the others; the listener hears something on rank 0 only. */
@@ -33,8 +31,7 @@ final class RankWork {
         DecoderOptions options = DecoderOptions.defaults()
                 .withKvType(job.kvType())
                 .withPageSize(job.pageSize())
-                .withMaxKvBytes(size.kvBytesPerRank())
-                .withChunk(CHUNK);
+                .withMaxKvBytes(size.kvBytesPerRank());
         try (LlamaDecoder decoder = new LlamaDecoder(model, communicator, attention, options)) {
             Generation.Result result;
             if (communicator.rank() == 0) {

@@ -3,6 +3,7 @@ package io.github.treeattention.examples.cli;
 import io.github.treeattention.examples.GenerationListener;
 import io.github.treeattention.examples.model.LlamaModel;
 import io.github.treeattention.examples.model.ModelLoader;
+import io.github.treeattention.launch.ControlSettings;
 import io.github.treeattention.launch.RankEnvironment;
 import io.github.treeattention.launch.RankSession;
 import java.io.FileDescriptor;
@@ -15,6 +16,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /** Main class of a rank process: joins the run, does its part of the job in a file, and tells events on stdout. */
 final class RankWorker {
@@ -54,6 +56,18 @@ final class RankWorker {
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
     }
 
+    /** Every rank reads the model before it joins, so large ones are given time for it: 20 MB a second. */
+    static ControlSettings control(Path model) {
+        long bytes = 0;
+        try (Stream<Path> files = Files.isDirectory(model) ? Files.list(model) : Stream.of(model)) {
+            bytes = files.mapToLong(file -> file.toFile().length()).sum();
+        } catch (IOException unreadable) {
+            // loading the model will say so
+        }
+        ControlSettings settings = ControlSettings.defaults();
+        return settings.withJoinDeadline(settings.joinDeadline().plusSeconds(bytes / 20_000_000));
+    }
+
     private void work(Path file) throws IOException {
         GenerationJob job = RankEvent.JSON.readValue(file.toFile(), GenerationJob.class);
         RankEnvironment environment = RankEnvironment.current();
@@ -65,7 +79,8 @@ final class RankWorker {
                 "strategy", job.strategy().name(),
                 "pageSize", String.valueOf(job.pageSize()));
         Duration deadline = Duration.ofSeconds(job.deadlineSeconds());
-        try (RankSession session = RankSession.join(environment, fingerprint, deadline)) {
+        try (RankSession session =
+                RankSession.join(environment, fingerprint, deadline, control(Path.of(job.model())))) {
             if (environment.rank() == 0) {
                 Files.deleteIfExists(file);
             }

@@ -23,6 +23,11 @@ final class Runner {
      */
     static RunReport run(GenerationJob job, LlamaConfig config, int ranks, Console console, IntConsumer onToken) {
         ContextSize.of(job, config, ranks).requireMemory(ranks);
+        if (job.promptIds().size() + (long) job.maxTokens() > config.maxPositions()) {
+            console.note("note: prompt and --max-tokens exceed the " + config.maxPositions()
+                    + " positions that the model was made for; what it says beyond them means little");
+        }
+        console.note("loading " + job.model());
         String task = ranks == 1 ? "reading on one process" : "reading on " + ranks + " processes";
         GenerationListener listener = new GenerationListener() {
             @Override

@@ -65,6 +65,9 @@ final class HuggingFaceCheckpoint implements WeightSource {
                 throw new ModelFormatException(
                         index, "shards must be plain names of .safetensors files: got '" + name + "'");
             }
+            if (!Files.isRegularFile(folder.resolve(name))) {
+                throw new ModelFormatException(index, "every shard lies beside its index: " + name + " is not there");
+            }
             add(SafetensorsFile.open(folder.resolve(name)), shard.getValue());
         }
     }

@@ -1,6 +1,7 @@
 package io.github.treeattention.examples.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.BufferedReader;
@@ -43,14 +44,15 @@ class KilledRankTest {
                 .start();
         try (BufferedReader output =
                 new BufferedReader(new InputStreamReader(command.getInputStream(), StandardCharsets.UTF_8))) {
-            while (!output.readLine().contains("reading on 3 processes")) {
-                // until the ranks are at work
+            StringBuilder text = new StringBuilder();
+            for (String line = ""; !line.contains("reading on 3 processes"); line = output.readLine()) {
+                assertNotNull(line, text::toString);
+                text.append(line).append('\n');
             }
             List<ProcessHandle> processes = command.descendants().toList();
             assertEquals(4, processes.size(), "three ranks and a media driver");
             kill(command, victim);
             long killedNs = System.nanoTime();
-            StringBuilder text = new StringBuilder();
             for (String line = output.readLine(); line != null; line = output.readLine()) {
                 text.append(line).append('\n');
             }

@@ -13,6 +13,7 @@ import io.github.treeattention.launch.LaunchResult;
 import io.github.treeattention.launch.Launcher;
 import io.github.treeattention.launch.RankOutput;
 import io.github.treeattention.testkit.SharedData;
+import io.github.treeattention.testkit.Skips;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,7 +23,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -46,8 +46,7 @@ class ProcessGoldenTest {
         try {
             AttentionKernels.named(kernel);
         } catch (IllegalStateException unusable) {
-            System.out.println("skipped: " + unusable.getMessage());
-            Assumptions.abort(unusable.getMessage());
+            Skips.withoutNativeKernel(unusable.getMessage());
         }
         List<Golden> goldens = goldens(kernel, strategy);
         List<String> files = new ArrayList<>();

@@ -48,7 +48,7 @@ record Treeattn(int exitCode, String out, String err) {
 
     /** Directories of runs that this process launched. */
     static List<Path> jobDirectories(long launcherPid) throws IOException {
-        try (Stream<Path> files = Files.list(SharedMemory.directory())) {
+        try (Stream<Path> files = Files.list(SharedMemory.directory(RankOptions.MAX_RANKS))) {
             return files.filter(file -> file.getFileName().toString().matches("treeattn-\\d+-.*"))
                     .filter(file -> isLaunchedBy(file.resolve("launcher.pid"), launcherPid))
                     .toList();

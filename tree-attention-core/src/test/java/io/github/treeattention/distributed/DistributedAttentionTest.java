@@ -1,0 +1,200 @@
+package io.github.treeattention.distributed;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvCache;
+import io.github.treeattention.cache.KvLayout;
+import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.cache.KvType;
+import io.github.treeattention.cache.SequencePartition;
+import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.collective.Communicators;
+import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.AttentionKernels;
+import io.github.treeattention.testkit.Seeds;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Attention over several ranks is attention over one, whatever lies where. */
+@Timeout(value = 1, unit = TimeUnit.MINUTES)
+class DistributedAttentionTest {
+    private static final AttentionKernel KERNEL = AttentionKernels.named("java");
+    private static final int HEADS = 6;
+    private static final int KV_HEADS = 2;
+    private static final int KEY_DIM = 12;
+    private static final int VALUE_DIM = 20;
+    private static final int COUNT = 3;
+    private static final int PAGE = 8;
+
+    /** Two sequences of different length; with many ranks the short one leaves some of them without keys. */
+    private static final int[] LENGTHS = {130, 13};
+
+    private final SplittableRandom random = Seeds.random("DistributedAttentionTest");
+    private final List<FloatBuffer> keys =
+            List.of(floats(LENGTHS[0] * KV_HEADS * KEY_DIM), floats(13 * KV_HEADS * KEY_DIM));
+    private final List<FloatBuffer> values =
+            List.of(floats(LENGTHS[0] * KV_HEADS * VALUE_DIM), floats(13 * KV_HEADS * VALUE_DIM));
+    private final FloatBuffer queryValues = floats(2 * HEADS * COUNT * KEY_DIM);
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4, 5, 8})
+    void treeShouldEqualOneRank(int worldSize) throws Exception {
+        shouldEqualOneRank(worldSize, KvType.F32, TreeAttention::new);
+        shouldEqualOneRank(worldSize, KvType.BF16, TreeAttention::new);
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4, 5, 8})
+    void ringShouldEqualOneRank(int worldSize) throws Exception {
+        shouldEqualOneRank(worldSize, KvType.F32, RingAttention::new);
+        shouldEqualOneRank(worldSize, KvType.F16, RingAttention::new);
+    }
+
+    @Test
+    void treeShouldSendStatesAndRingShouldSendKeys() throws Exception {
+        long rows = 2L * HEADS * COUNT * (VALUE_DIM + 1) * Float.BYTES;
+        List<Communicator> tree = run(4, KvType.F32, TreeAttention::new, new ArrayList<>());
+        long sent = 0;
+        for (Communicator member : tree) {
+            sent += member.traffic().payloadBytes();
+        }
+        assertEquals(6 * rows, sent, "three ranks up, three down");
+
+        List<Communicator> ring = run(4, KvType.F32, RingAttention::new, new ArrayList<>());
+        int pageBytes = PAGE * KV_HEADS * (KEY_DIM + VALUE_DIM) * Float.BYTES;
+        int pages = 17 + 2;
+        int header = 8 + 2 * 8; // the message's length, then a page count per sequence
+        long ringSent = 0;
+        for (Communicator member : ring) {
+            ringSent += member.traffic().payloadBytes();
+        }
+        assertEquals(3L * (pages * (pageBytes + 16) + 4 * header), ringSent, "every page makes three hops");
+    }
+
+    @Test
+    void shouldRefuseShapesThatDisagreeBeforeAnythingIsSent() {
+        try (KvCache cache = cache(0, 1, 0, KvType.F32)) {
+            Communicator alone = Communicators.single();
+            AttentionState wrong = AttentionState.empty(1, HEADS, COUNT + 1, VALUE_DIM);
+            Queries queries = new Queries(queryValues, 1, HEADS, COUNT, KEY_DIM, 127);
+            for (DistributedAttention attention :
+                    List.of(new TreeAttention(KERNEL, alone), new RingAttention(KERNEL, alone))) {
+                assertThrows(
+                        IllegalArgumentException.class,
+                        () -> attention.attend(spec(), queries, List.of(cache.shard(0)), wrong));
+            }
+        }
+    }
+
+    @Test
+    void shouldRefuseMalformedShardMessages() {
+        try (KvCache cache = cache(0, 1, 0, KvType.F32)) {
+            List<KvShard> shards = List.of(cache.shard(0));
+            ByteBuffer message = ShardMessage.encode(shards, ByteBuffer.allocate(0));
+            assertEquals(
+                    shards.get(0).totalLength(),
+                    ShardMessage.decode(message, shards).get(0).totalLength());
+
+            refused(message.duplicate().limit(message.limit() - 1), shards);
+            refused(message.duplicate().limit(7), shards);
+            refused(copy(message).putLong(0, -1), shards);
+            refused(copy(message).putLong(0, Long.MAX_VALUE), shards);
+            refused(copy(message).putLong(0, 16), shards); // a page less than there are
+        }
+    }
+
+    private static void refused(ByteBuffer message, List<KvShard> shards) {
+        assertThrows(IllegalStateException.class, () -> ShardMessage.decode(message, shards));
+    }
+
+    private static ByteBuffer copy(ByteBuffer message) {
+        ByteBuffer copy = ByteBuffer.allocateDirect(message.remaining()).order(ByteOrder.LITTLE_ENDIAN);
+        return copy.put(message.duplicate()).flip();
+    }
+
+    private interface Factory {
+        DistributedAttention make(AttentionKernel kernel, Communicator communicator);
+    }
+
+    private void shouldEqualOneRank(int worldSize, KvType type, Factory factory) throws Exception {
+        List<float[]> one = new ArrayList<>();
+        run(1, type, TreeAttention::new, one);
+        List<float[]> several = new ArrayList<>();
+        run(worldSize, type, factory, several);
+        for (float[] state : several) {
+            assertArrayEquals(several.get(0), state, "the same bits on every rank");
+            for (int i = 0; i < state.length; i++) {
+                assertTrue(Math.abs(one.get(0)[i] - state[i]) <= 2e-6, one.get(0)[i] + " and " + state[i]);
+            }
+        }
+    }
+
+    private List<Communicator> run(int worldSize, KvType type, Factory factory, List<float[]> states) throws Exception {
+        List<Communicator> members = Communicators.inProcess(worldSize, Duration.ofSeconds(20));
+        ExecutorService threads = Executors.newFixedThreadPool(worldSize);
+        try {
+            List<Future<float[]>> results = new ArrayList<>();
+            for (Communicator member : members) {
+                results.add(threads.submit(() -> attend(member, type, factory)));
+            }
+            for (Future<float[]> result : results) {
+                states.add(result.get());
+            }
+        } finally {
+            threads.shutdownNow();
+        }
+        return members;
+    }
+
+    private float[] attend(Communicator member, KvType type, Factory factory) {
+        try (KvCache first = cache(0, member.worldSize(), member.rank(), type);
+                KvCache second = cache(1, member.worldSize(), member.rank(), type)) {
+            Queries queries = new Queries(queryValues.duplicate(), 2, HEADS, COUNT, KEY_DIM, 127, 5);
+            AttentionState state = AttentionState.empty(2, HEADS, COUNT, VALUE_DIM);
+            factory.make(KERNEL, member).attend(spec(), queries, List.of(first.shard(0), second.shard(0)), state);
+            float[] rows = new float[state.rows().capacity()];
+            state.rows().get(0, rows);
+            return rows;
+        }
+    }
+
+    private KvCache cache(int sequence, int worldSize, int rank, KvType type) {
+        KvLayout layout = new KvLayout(1, KV_HEADS, KEY_DIM, VALUE_DIM, type, PAGE);
+        KvCache cache = new KvCache(layout, new SequencePartition(PAGE, worldSize), rank, 1L << 30);
+        cache.append(0, LENGTHS[sequence], keys.get(sequence), values.get(sequence));
+        return cache;
+    }
+
+    private static AttentionSpec spec() {
+        return AttentionSpec.of(HEADS, KV_HEADS, KEY_DIM)
+                .withValueDim(VALUE_DIM)
+                .withCausal(true);
+    }
+
+    private FloatBuffer floats(int count) {
+        FloatBuffer floats = Queries.allocate(count);
+        for (int i = 0; i < count; i++) {
+            floats.put(i, (float) (2 * random.nextDouble() - 1));
+        }
+        return floats;
+    }
+}
