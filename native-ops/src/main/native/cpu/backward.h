@@ -63,6 +63,9 @@ static size_t backward_scratch(const Problem *problem) {
 struct BackwardTile {
     const float *keys;    // [count, at least kDotRows rows readable][head_dim]
     const float *values;  // [count, at least kDotRows rows readable][value_dim]
+    const float *columns; // the keys again, [head_dim's panels][count][kValuePanel], rows and panels these many floats apart:
+    int64_t column_row;
+    int64_t column_panel;
     int64_t first;        // local index of the first key
     int count;
     bool masked;
@@ -122,14 +125,21 @@ INLINE const float *rows_of(const T *from, int64_t n, const KeyCursor::Run &run,
 template <class T>
 INLINE BackwardTile load_backward_tile(const Problem &p, const Unit &u, KeyCursor &cursor, int64_t first, BackwardMemory &m) {
     const int64_t head_dim = p.spec.head_dim, value_dim = p.spec.value_dim;
-    BackwardTile tile{m.keys, m.values, first, smaller(u.to - first, kTileKeys), false};
+    BackwardTile tile{m.keys, m.values, m.key_columns, kValuePanel, kTileKeys * kValuePanel,
+                      first, smaller(u.to - first, kTileKeys), false};
     for (int j = 0; j < tile.count;) {
         const KeyCursor::Run run = cursor.next(tile.count - j);
         const T *const keys = static_cast<const T *>(run.page->keys) + run.row * head_dim;
         const T *const values = static_cast<const T *>(run.page->values) + run.row * value_dim;
         tile.keys = rows_of(keys, head_dim, run, tile, j, m.keys);
         tile.values = rows_of(values, value_dim, run, tile, j, m.values);
-        pack_values(keys, head_dim, m.head_stride, run.count, j, m.key_columns);
+        if (tile.keys != m.keys && head_dim % kValuePanel == 0) {
+            tile.columns = tile.keys;
+            tile.column_row = head_dim;
+            tile.column_panel = kValuePanel;
+        } else {
+            pack_values(keys, head_dim, m.head_stride, run.count, j, m.key_columns);
+        }
         for (int i = 0; i < run.count; i++) {
             m.positions[j + i] = run.position + i;
         }
@@ -239,19 +249,19 @@ INLINE void add_keys(const float *weights, int width, const float *columns, int 
 
 // dq[width rows] += dS K over keys from..to-1
 template <int N>
-INLINE void add_queries(BackwardMemory &m, int row, int rows, int from, int to) {
+INLINE void add_queries(BackwardMemory &m, const BackwardTile &tile, int row, int rows, int from, int to) {
     const int width = N * W;
     for (int64_t column = 0; column < m.head_stride; column += kValuePanel) {
-        const float *const right = m.key_columns + column * kTileKeys + static_cast<int64_t>(from) * kValuePanel;
+        const float *const right = tile.columns + column / kValuePanel * tile.column_panel + from * tile.column_row;
         const float *const weights = m.ds + static_cast<int64_t>(from) * width;
         float *const dq = m.dq + row * m.head_stride + column;
         int r = 0;
         for (; r + kSumRows <= width && r < rows; r += kSumRows) {
-            sum_block<kSumRows, 2>(weights + r, width, right, kValuePanel, to - from, m.ones, dq + r * m.head_stride,
+            sum_block<kSumRows, 2>(weights + r, width, right, tile.column_row, to - from, m.ones, dq + r * m.head_stride,
                                    m.head_stride);
         }
         for (; r < width && r < rows; r += kSumRowsSmall) {
-            sum_block<kSumRowsSmall, 2>(weights + r, width, right, kValuePanel, to - from, m.ones, dq + r * m.head_stride,
+            sum_block<kSumRowsSmall, 2>(weights + r, width, right, tile.column_row, to - from, m.ones, dq + r * m.head_stride,
                                         m.head_stride);
         }
     }
@@ -287,7 +297,7 @@ static void backward_panel(const Problem &p, const Unit &u, const Gradients &g, 
              g.dvalues + tile.first * value_dim);
     add_keys(m.ds, width, m.q_columns + static_cast<int64_t>(row) * kValuePanel, from, to, head_dim,
              g.dkeys + tile.first * head_dim);
-    add_queries<N>(m, row, u.row_count - row, from, to);
+    add_queries<N>(m, tile, row, u.row_count - row, from, to);
 }
 
 template <class T>

@@ -19,7 +19,7 @@ struct TileMemory {
     float *out;         // [kTileRows][value_stride]
     float *scores;      // [kTileKeys][panel's rows]
     float *keys;        // [kTileKeys][head_dim], for tiles that cannot be read in place
-    float *values;      // [value panels][kTileKeys][kValuePanel]
+    float *values;      // [value panels][kTileKeys][kValuePanel], for tiles that cannot be read in place
     float *max;         // [kTileRows], and so the following
     float *sum;
     float *correction;
@@ -63,7 +63,10 @@ INLINE void widen_row(const T *from, float *to, int64_t n) {
 
 // A tile as the products want it.
 struct Tile {
-    const float *keys;  // [count, at least kDotRows rows readable][head_dim]
+    const float *keys;    // [count, at least kDotRows rows readable][head_dim]
+    const float *values;  // [value panels][count][kValuePanel], rows and panels these many floats apart:
+    int64_t value_row;
+    int64_t value_panel;
     int count;
     bool masked;        // lo and hi say what is visible; else everything is
 };
@@ -102,17 +105,24 @@ INLINE void pack_values(const T *from, int64_t dim, int64_t stride, int rows, in
 template <class T>
 INLINE Tile load_tile(const Problem &p, const Unit &u, KeyCursor &cursor, int64_t left, TileMemory &m) {
     const int64_t dim = p.spec.head_dim;
-    Tile tile{m.keys, smaller(left, kTileKeys), false};
+    Tile tile{m.keys, m.values, kValuePanel, kTileKeys * kValuePanel, smaller(left, kTileKeys), false};
     for (int j = 0; j < tile.count;) {
         const KeyCursor::Run run = cursor.next(tile.count - j);
         const T *const keys = static_cast<const T *>(run.page->keys) + run.row * dim;
-        if (sizeof(T) == sizeof(float) && run.count == tile.count && run.count >= kDotRows) {
+        const bool as_it_is = sizeof(T) == sizeof(float) && run.count == tile.count && run.count >= kDotRows;
+        if (as_it_is) {
             tile.keys = reinterpret_cast<const float *>(keys);
         } else {
             widen_row(keys, m.keys + j * dim, run.count * dim);
         }
         const T *const values = static_cast<const T *>(run.page->values) + run.row * p.spec.value_dim;
-        pack_values(values, p.spec.value_dim, p.value_stride, run.count, j, m.values);
+        if (as_it_is && p.spec.value_dim % W == 0) {
+            tile.values = reinterpret_cast<const float *>(values);
+            tile.value_row = p.spec.value_dim;
+            tile.value_panel = kValuePanel;
+        } else {
+            pack_values(values, p.spec.value_dim, p.value_stride, run.count, j, m.values);
+        }
         for (int i = 0; i < run.count; i++) {
             m.positions[j + i] = run.position + i;
         }
@@ -201,12 +211,12 @@ INLINE void sum_rows(const Problem &p, TileMemory &m, const Tile &tile, int widt
     }
     const int64_t keys = to > from ? to - from : 0;
     const float *const weights = m.scores + static_cast<int64_t>(from) * width + r;
-    const float *const values = m.values + column * kTileKeys + static_cast<int64_t>(from) * kValuePanel;
+    const float *const values = tile.values + column / kValuePanel * tile.value_panel + from * tile.value_row;
     float *const out = m.out + row * static_cast<int64_t>(p.value_stride) + column;
     if (p.spec.value_dim - column <= W) {
-        sum_block<M, 1>(weights, width, values, kValuePanel, keys, m.correction + row, out, p.value_stride);
+        sum_block<M, 1>(weights, width, values, tile.value_row, keys, m.correction + row, out, p.value_stride);
     } else {
-        sum_block<M, 2>(weights, width, values, kValuePanel, keys, m.correction + row, out, p.value_stride);
+        sum_block<M, 2>(weights, width, values, tile.value_row, keys, m.correction + row, out, p.value_stride);
     }
 }
 
