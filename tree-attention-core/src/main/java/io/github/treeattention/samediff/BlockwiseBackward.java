@@ -46,7 +46,7 @@ final class BlockwiseBackward {
         for (int i = 0; i < heads.length; i++) {
             heads[i] = new Head(batchRow, kvHead * heads.length + i);
         }
-        QueryBlock block = new QueryBlock(keys, batchRow);
+        QueryBlock block = new QueryBlock(keys);
         for (int from = 0; from < problem.keys(); from += ScoreTile.KEYS) {
             keys.load(from, Math.min(ScoreTile.KEYS, problem.keys() - from));
             for (Head head : heads) {
@@ -60,6 +60,7 @@ final class BlockwiseBackward {
 
     /** A tile of keys and values of one head, and their gradients as they grow. */
     private final class KeyTile {
+        private final ScoreTile tile;
         private final DenseArray.Rows keyRows;
         private final DenseArray.Rows valueRows;
         private final DenseArray.Rows dKeyRows;
@@ -76,6 +77,7 @@ final class BlockwiseBackward {
         KeyTile(int batchRow, int kvHead) {
             int headDim = problem.spec().headDim();
             int valueDim = problem.spec().valueDim();
+            this.tile = new ScoreTile(problem, batchRow);
             this.keyRows = problem.keyRows(problem.k(), batchRow, kvHead, headDim);
             this.valueRows = problem.keyRows(problem.v(), batchRow, kvHead, valueDim);
             this.dKeyRows = problem.keyRows(arrays.dK, batchRow, kvHead, headDim);
@@ -93,6 +95,8 @@ final class BlockwiseBackward {
             count = newCount;
             keyRows.load(from, count, key);
             valueRows.load(from, count, value);
+            tile.clearUnseen(key, problem.spec().headDim(), from, count);
+            tile.clearUnseen(value, problem.spec().valueDim(), from, count);
             ScoreTile.transpose(key, count, problem.spec().headDim(), keyTransposed);
             ScoreTile.transpose(value, count, problem.spec().valueDim(), valueTransposed);
             Arrays.fill(dKey, 0);
@@ -148,13 +152,19 @@ final class BlockwiseBackward {
         private final double[] dQuery;
         private final double[] dOut;
         private final double[] dWeight = new double[ScoreTile.QUERIES * ScoreTile.KEYS];
+        private final ScoreTile.Factors weightsByKey;
+        private final ScoreTile.Factors dScoresByKey;
+        private final ScoreTile.Factors dScoresByQuery;
 
-        QueryBlock(KeyTile keys, int batchRow) {
+        QueryBlock(KeyTile keys) {
             this.keys = keys;
-            this.tile = new ScoreTile(problem, batchRow);
+            this.tile = keys.tile;
             this.query = new double[ScoreTile.QUERIES * problem.spec().headDim()];
             this.dQuery = new double[query.length];
             this.dOut = new double[ScoreTile.QUERIES * problem.spec().valueDim()];
+            this.weightsByKey = new ScoreTile.Factors(tile.scores, 1, ScoreTile.KEYS);
+            this.dScoresByKey = new ScoreTile.Factors(dWeight, 1, ScoreTile.KEYS);
+            this.dScoresByQuery = new ScoreTile.Factors(dWeight, ScoreTile.KEYS, 1);
         }
 
         void run(Head head, int first, int count) {
@@ -167,29 +177,33 @@ final class BlockwiseBackward {
             tile.score(query, first, count, keys.keyTransposed, keys.from, keys.count);
             ScoreTile.products(dOut, problem.spec().valueDim(), count, keys.valueTransposed, dWeight);
             for (int i = 0; i < count; i++) {
-                if (head.lse[first + i] != Double.NEGATIVE_INFINITY) { // else the row saw no key
-                    row(i, head.lse[first + i], head.delta[first + i]);
-                }
+                row(i, head.lse[first + i], head.delta[first + i]);
             }
+            ScoreTile.addProduct(keys.dValue, problem.spec().valueDim(), keys.count, weightsByKey, dOut, count);
+            ScoreTile.addProduct(keys.dKey, problem.spec().headDim(), keys.count, dScoresByKey, query, count);
+            ScoreTile.addProduct(dQuery, problem.spec().headDim(), count, dScoresByQuery, keys.key, keys.count);
             head.dQueryRows.store(first, count, dQuery);
         }
 
+        /** Turns a row's scores into weights, and the weights' gradients into those of {@code q.k}. */
         private void row(int i, double lse, double delta) {
-            AttentionSpec spec = problem.spec();
-            double cap = spec.softCap();
+            double scale = problem.spec().scale();
+            double cap = problem.spec().softCap();
             int at = i * ScoreTile.KEYS;
             for (int j = 0; j < keys.count; j++) {
                 double score = tile.scores[at + j];
-                double weight = Math.exp(score - lse);
-                if (weight > 0) {
-                    ScoreTile.addScaled(keys.dValue, j, weight, dOut, i, spec.valueDim());
-                    double dScore = weight * (dWeight[at + j] - delta) * spec.scale();
-                    if (cap > 0) {
-                        dScore *= 1 - (score / cap) * (score / cap); // tanh' = 1 - tanh^2
-                    }
-                    ScoreTile.addScaled(dQuery, i, dScore, keys.key, j, spec.headDim());
-                    ScoreTile.addScaled(keys.dKey, j, dScore, query, i, spec.headDim());
+                if (score == Double.NEGATIVE_INFINITY) { // also where lse is: the row saw no key
+                    tile.scores[at + j] = 0;
+                    dWeight[at + j] = 0;
+                    continue;
                 }
+                double weight = Math.exp(score - lse);
+                double dScore = weight * (dWeight[at + j] - delta) * scale;
+                if (cap > 0) {
+                    dScore *= 1 - (score / cap) * (score / cap); // tanh' = 1 - tanh^2
+                }
+                tile.scores[at + j] = weight;
+                dWeight[at + j] = dScore;
             }
         }
     }

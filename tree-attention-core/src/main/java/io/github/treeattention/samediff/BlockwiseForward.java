@@ -47,6 +47,7 @@ final class BlockwiseForward {
         private final DenseArray.Rows keyRows;
         private final DenseArray.Rows valueRows;
         private final ScoreTile tile;
+        private final ScoreTile.Factors weights;
         private final int valueDim;
         private final double[] query;
         private final double[] key;
@@ -64,6 +65,7 @@ final class BlockwiseForward {
             this.keyRows = problem.keyRows(problem.k(), batchRow, kvHead, headDim);
             this.valueRows = problem.keyRows(problem.v(), batchRow, kvHead, valueDim);
             this.tile = new ScoreTile(problem, batchRow);
+            this.weights = new ScoreTile.Factors(tile.scores, ScoreTile.KEYS, 1);
             this.query = new double[ScoreTile.QUERIES * headDim];
             this.key = new double[ScoreTile.KEYS * headDim];
             this.keyTransposed = new double[ScoreTile.KEYS * headDim];
@@ -81,10 +83,12 @@ final class BlockwiseForward {
                     keyRows.load(from, keyCount, key);
                     ScoreTile.transpose(key, keyCount, problem.spec().headDim(), keyTransposed);
                     valueRows.load(from, keyCount, value);
+                    tile.clearUnseen(value, valueDim, from, keyCount);
                     tile.score(query, first, count, keyTransposed, from, keyCount);
                     for (int i = 0; i < count; i++) {
-                        attend(i, keyCount);
+                        weigh(i, keyCount);
                     }
+                    ScoreTile.addProduct(sum, valueDim, count, weights, value, keyCount);
                 }
             }
             for (int i = 0; i < count; i++) {
@@ -92,14 +96,16 @@ final class BlockwiseForward {
             }
         }
 
-        private void attend(int i, int keyCount) {
+        /** Turns a row's scores into weights relative to the largest score so far. */
+        private void weigh(int i, int keyCount) {
             int at = i * ScoreTile.KEYS;
             double newMax = max[i];
             for (int j = 0; j < keyCount; j++) {
                 newMax = Math.max(newMax, tile.scores[at + j]);
             }
-            if (newMax == Double.NEGATIVE_INFINITY) {
-                return; // nothing visible yet: (-inf) - (-inf) below would be NaN
+            if (newMax == Double.NEGATIVE_INFINITY) { // nothing visible yet: (-inf) - (-inf) below would be NaN
+                Arrays.fill(tile.scores, at, at + keyCount, 0);
+                return;
             }
             if (newMax > max[i]) {
                 double correction = Math.exp(max[i] - newMax);
@@ -109,10 +115,8 @@ final class BlockwiseForward {
             }
             for (int j = 0; j < keyCount; j++) {
                 double share = Math.exp(tile.scores[at + j] - newMax);
-                if (share > 0) {
-                    weight[i] += share;
-                    ScoreTile.addScaled(sum, i, share, value, j, valueDim);
-                }
+                tile.scores[at + j] = share;
+                weight[i] += share;
             }
         }
 

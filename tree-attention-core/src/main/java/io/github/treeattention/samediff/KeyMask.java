@@ -1,5 +1,6 @@
 package io.github.treeattention.samediff;
 
+import java.lang.ref.Reference;
 import java.util.Arrays;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
@@ -26,7 +27,14 @@ final class KeyMask {
             throw new IllegalArgumentException("the key mask must be [batch, keys]: want [" + batch + ", " + keys
                     + "], got " + Arrays.toString(mask.shape()));
         }
-        float[] values = mask.castTo(DataType.FLOAT).dup('c').data().asFloat();
+        boolean readable = mask.dataType() == DataType.FLOAT || mask.dataType() == DataType.DOUBLE;
+        DenseArray memory = DenseArray.of(readable ? mask : mask.castTo(DataType.FLOAT));
+        double[] values = new double[batch * keys];
+        try {
+            memory.rows(0, batch, keys).load(0, batch, values);
+        } finally {
+            Reference.reachabilityFence(memory);
+        }
         boolean[] visible = new boolean[values.length];
         boolean all = true;
         for (int i = 0; i < values.length; i++) {

@@ -50,14 +50,40 @@ final class ScoreTile {
 
     /** {@code target[i][j] = sum_d rows[i][d] * transposed[d][j]} for a whole tile of columns. */
     static void products(double[] rows, int dim, int count, double[] transposed, double[] target) {
-        for (int i = 0; i < count; i++) {
-            int at = i * KEYS;
-            Arrays.fill(target, at, at + KEYS, 0);
-            for (int d = 0; d < dim; d++) {
-                double factor = rows[i * dim + d];
-                int column = d * KEYS;
-                for (int j = 0; j < KEYS; j++) {
-                    target[at + j] += factor * transposed[column + j];
+        Arrays.fill(target, 0, count * KEYS, 0);
+        addProduct(target, KEYS, count, new Factors(rows, dim, 1), transposed, dim);
+    }
+
+    /** A matrix of factors: that of row {@code i} and term {@code s} is {@code values[i * rowStep + s * termStep]}. */
+    record Factors(@SuppressWarnings("ArrayRecordComponent") double[] values, int rowStep, int termStep) {}
+
+    /** {@code target[i] += sum_s factors[i][s] * source[s]} over rows of {@code dim} elements, four terms at a time. */
+    static void addProduct(double[] target, int dim, int rows, Factors factors, double[] source, int terms) {
+        double[] values = factors.values;
+        for (int i = 0; i < rows; i++) {
+            int to = i * dim;
+            int at = i * factors.rowStep;
+            int step = factors.termStep;
+            int s = 0;
+            for (; s + 3 < terms; s += 4, at += 4 * step) {
+                double f0 = values[at];
+                double f1 = values[at + step];
+                double f2 = values[at + 2 * step];
+                double f3 = values[at + 3 * step];
+                int s0 = s * dim;
+                int s1 = s0 + dim;
+                int s2 = s1 + dim;
+                int s3 = s2 + dim;
+                for (int d = 0; d < dim; d++) {
+                    target[to + d] +=
+                            f0 * source[s0 + d] + f1 * source[s1 + d] + f2 * source[s2 + d] + f3 * source[s3 + d];
+                }
+            }
+            for (; s < terms; s++, at += step) {
+                double factor = values[at];
+                int from = s * dim;
+                for (int d = 0; d < dim; d++) {
+                    target[to + d] += factor * source[from + d];
                 }
             }
         }
@@ -74,12 +100,12 @@ final class ScoreTile {
         }
     }
 
-    /** {@code target[row] += factor * source[from]} over rows of {@code dim} elements. */
-    static void addScaled(double[] target, int row, double factor, double[] source, int from, int dim) {
-        int to = row * dim;
-        int in = from * dim;
-        for (int d = 0; d < dim; d++) {
-            target[to + d] += factor * source[in + d];
+    /** Zeroes the rows of keys that may not be seen, so that a NaN among them can't spread by a weight of 0. */
+    void clearUnseen(double[] rows, int dim, int key, int count) {
+        for (int j = 0; j < count && !problem.mask().seesAll(); j++) {
+            if (!problem.mask().sees(batchRow, key + j)) {
+                Arrays.fill(rows, j * dim, (j + 1) * dim, 0);
+            }
         }
     }
 

@@ -97,8 +97,9 @@ record AttentionBlock(int heads, boolean project, Rope rope, AttentionOptions op
             INDArray sequence,
             Map<String, INDArray> parameters,
             Map<String, INDArray> sums,
+            long position,
             Scratch scratch) {
-        rope.turnBack(gradient, 0);
+        rope.turnBack(gradient, position);
         return headsGradient(gradient, sequence, parameters.get(QUERY), sums.get(QUERY), scratch);
     }
 
@@ -107,8 +108,9 @@ record AttentionBlock(int heads, boolean project, Rope rope, AttentionOptions op
             INDArray sequence,
             Map<String, INDArray> parameters,
             Map<String, INDArray> sums,
+            long position,
             Scratch scratch) {
-        rope.turnBack(gradient, 0);
+        rope.turnBack(gradient, position);
         return headsGradient(gradient, sequence, parameters.get(KEY), sums.get(KEY), scratch);
     }
 

@@ -1,6 +1,7 @@
 package io.github.treeattention.dl4j;
 
 import io.github.treeattention.samediff.ArrayAttention;
+import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Map;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
@@ -15,7 +16,11 @@ final class AttentionPass implements AutoCloseable {
     private final INDArray k;
     private final INDArray v;
     private final INDArray keyMask;
+    private final AttentionOptions options;
     private final ArrayAttention.Result attended;
+    private final SequenceExchange exchange; // null in a process of its own
+    private final SequenceExchange.Slices slices;
+    private final long position;
 
     /**
      * @param queries sequence that asks, {@code [batch, nInQueries, time]}
@@ -31,13 +36,43 @@ final class AttentionPass implements AutoCloseable {
             INDArray keyMask,
             Map<String, INDArray> parameters) {
         this.block = block;
+        this.exchange = null;
+        this.slices = null;
+        this.position = 0;
+        this.options = block.options();
         this.q = owned.own(block.queries(queries, parameters, 0));
         this.k = owned.own(block.keys(keys, parameters, 0));
         this.v = owned.own(block.values(values, parameters));
         this.keyMask = keyMask;
-        this.attended = block.attend(q, k, v, keyMask);
-        owned.own(attended.out());
-        owned.own(attended.lse());
+        this.attended = attend();
+    }
+
+    /** Self-attention over the slices of all ranks, of which {@code x} is this one's. */
+    AttentionPass(
+            AttentionBlock block,
+            INDArray x,
+            INDArray keyMask,
+            Map<String, INDArray> parameters,
+            SequenceExchange exchange) {
+        this.block = block;
+        this.exchange = exchange;
+        this.slices = exchange.slices(x.size(0), x.size(2), keyMask != null);
+        this.position = slices.position();
+        this.options = block.options().withQueryOffset(position);
+        this.q = owned.own(block.queries(x, parameters, position));
+        try (Scratch scratch = new Scratch()) {
+            this.k = owned.own(exchange.gather(scratch.own(block.keys(x, parameters, position)), slices));
+            this.v = owned.own(exchange.gather(scratch.own(block.values(x, parameters)), slices));
+        }
+        this.keyMask = exchange.gatherMask(keyMask, x.size(0), slices);
+        this.attended = attend();
+    }
+
+    private ArrayAttention.Result attend() {
+        ArrayAttention.Result result = ArrayAttention.forward(q, k, v, keyMask, options);
+        owned.own(result.out());
+        owned.own(result.lse());
+        return result;
     }
 
     /** The layer's output {@code [batch, nOut, time]}, in memory that the scratch owns. */
@@ -63,12 +98,17 @@ final class AttentionPass implements AutoCloseable {
             Map<String, INDArray> sums,
             Scratch scratch) {
         INDArray dAttended = scratch.own(block.outputGradient(gradient, attended.out(), parameters, sums));
-        ArrayAttention.Gradients inner =
-                ArrayAttention.backward(q, k, v, keyMask, block.options(), attended, dAttended, null);
+        ArrayAttention.Gradients inner = ArrayAttention.backward(q, k, v, keyMask, options, attended, dAttended, null);
+        INDArray dK = scratch.own(inner.dK());
+        INDArray dV = scratch.own(inner.dV());
+        if (exchange != null) { // other ranks' queries saw these keys, and these queries saw theirs
+            dK = scratch.own(exchange.scatterSum(dK, slices));
+            dV = scratch.own(exchange.scatterSum(dV, slices));
+        }
         return new InputGradients(
-                block.queriesGradient(scratch.own(inner.dQ()), queries, parameters, sums, scratch),
-                block.keysGradient(scratch.own(inner.dK()), keys, parameters, sums, scratch),
-                block.valuesGradient(scratch.own(inner.dV()), values, parameters, sums, scratch));
+                block.queriesGradient(scratch.own(inner.dQ()), queries, parameters, sums, position, scratch),
+                block.keysGradient(dK, keys, parameters, sums, position, scratch),
+                block.valuesGradient(dV, values, parameters, sums, scratch));
     }
 
     @Override

@@ -43,6 +43,9 @@ final class CausalSelfAttentionRuntime extends SelfAttentionRuntime implements R
             throw new UnsupportedOperationException(
                     "time steps with a key mask are not offered: clear the layer's mask, or give whole sequences");
         }
+        if (isDistributed()) {
+            throw new UnsupportedOperationException("time steps are not offered for a network on several processes");
+        }
         setInput(x, workspaceMgr);
         try (var outside = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces();
                 Scratch scratch = new Scratch()) {

@@ -6,7 +6,7 @@ import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /** {@link TreeLearnedSelfAttentionLayer} at run time: every batch row asks the same learned queries. */
-final class LearnedSelfAttentionRuntime extends AttentionRuntime<AttentionPass> {
+final class LearnedSelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;

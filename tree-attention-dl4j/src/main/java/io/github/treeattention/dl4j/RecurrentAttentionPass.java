@@ -110,7 +110,7 @@ final class RecurrentAttentionPass implements AutoCloseable {
                 }
             }
         }
-        dX.addi(block.keysGradient(dK, x, parameters, sums, scratch));
+        dX.addi(block.keysGradient(dK, x, parameters, sums, 0, scratch));
         return dX.addi(block.valuesGradient(dV, x, parameters, sums, scratch));
     }
 
@@ -141,7 +141,7 @@ final class RecurrentAttentionPass implements AutoCloseable {
                 ArrayAttention.backward(step.q, k, v, keyMask, block.options(), step.attended, dAttended, null);
         dKeysAndValues[0].addi(scratch.own(inner.dK()));
         dKeysAndValues[1].addi(scratch.own(inner.dV()));
-        INDArray dAsked = block.queriesGradient(scratch.own(inner.dQ()), step.asked, parameters, sums, scratch);
+        INDArray dAsked = block.queriesGradient(scratch.own(inner.dQ()), step.asked, parameters, sums, 0, scratch);
         return step(dAsked, 0);
     }
 

@@ -7,7 +7,7 @@ import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /** {@link TreeRecurrentAttentionLayer} at run time. */
-final class RecurrentAttentionRuntime extends AttentionRuntime<RecurrentAttentionPass> {
+final class RecurrentAttentionRuntime extends SequenceRuntime<RecurrentAttentionPass> {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;

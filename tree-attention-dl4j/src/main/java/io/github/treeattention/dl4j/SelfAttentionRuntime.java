@@ -6,10 +6,11 @@ import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /** {@link TreeSelfAttentionLayer} at run time. */
-class SelfAttentionRuntime extends AttentionRuntime<AttentionPass> {
+class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;
+    private transient SequenceExchange exchange;
 
     SelfAttentionRuntime(NeuralNetConfiguration conf, DataType type, AttentionBlock block, boolean stockGradientScale) {
         super(conf, type, stockGradientScale);
@@ -20,8 +21,20 @@ class SelfAttentionRuntime extends AttentionRuntime<AttentionPass> {
         return block;
     }
 
+    /** From now on the input is a slice of the sequence, and the other ranks have the others. */
+    final void distribute(SequenceExchange with) {
+        this.exchange = with;
+    }
+
+    final boolean isDistributed() {
+        return exchange != null;
+    }
+
     @Override
     AttentionPass forward(INDArray x, INDArray keyMask) {
+        if (exchange != null) {
+            return new AttentionPass(block, x, keyMask, paramTable, exchange);
+        }
         return new AttentionPass(block, x, x, x, keyMask, paramTable);
     }
 

@@ -14,14 +14,14 @@ import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
 
 /**
- * What the attention layers do at run time, without a SameDiff graph: the forward pass runs once per training step and
+ * What layers on sequences do at run time, without a SameDiff graph: the forward pass runs once per training step and
  * leaves what the backward pass needs. Parameters are kept as the stock layer keeps them. Not thread-safe, as no DL4J
  * layer is.
  *
  * @param <P> what one forward pass leaves
  */
 @SuppressWarnings("try") // workspace scopes are there to be closed, not to be read
-abstract class AttentionRuntime<P extends AutoCloseable> extends SameDiffLayer {
+abstract class SequenceRuntime<P extends AutoCloseable> extends SameDiffLayer {
     private static final long serialVersionUID = 1L;
 
     private final transient double gradientScale;
@@ -29,7 +29,7 @@ abstract class AttentionRuntime<P extends AutoCloseable> extends SameDiffLayer {
     private transient INDArray passInput;
 
     /** @param stockGradientScale whether gradients are doubled, as the stock layers' are */
-    AttentionRuntime(NeuralNetConfiguration conf, DataType type, boolean stockGradientScale) {
+    SequenceRuntime(NeuralNetConfiguration conf, DataType type, boolean stockGradientScale) {
         super(conf, type);
         this.gradientScale = stockGradientScale ? 2 : 1;
     }

@@ -1,0 +1,163 @@
+package io.github.treeattention.dl4j;
+
+import static io.github.treeattention.dl4j.Nets.difference;
+import static io.github.treeattention.dl4j.Nets.features;
+import static io.github.treeattention.dl4j.Nets.labels;
+import static io.github.treeattention.dl4j.Nets.mask;
+import static io.github.treeattention.dl4j.Nets.network;
+import static io.github.treeattention.dl4j.Nets.sequence;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.collective.Communicators;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
+import org.deeplearning4j.nn.conf.WorkspaceMode;
+import org.deeplearning4j.nn.conf.layers.LSTM;
+import org.deeplearning4j.nn.graph.ComputationGraph;
+import org.deeplearning4j.nn.multilayer.MultiLayerNetwork;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.nd4j.linalg.api.buffer.DataType;
+import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.dataset.DataSet;
+import org.nd4j.linalg.indexing.NDArrayIndex;
+import org.nd4j.linalg.learning.config.Adam;
+
+/** Ranks are threads with networks of their own. */
+@Timeout(240)
+class SequenceParallelTest {
+    private static final int TIME = 9;
+    private static final int STEPS = 10;
+
+    private interface Rank<T> {
+        T run(Communicator communicator) throws Exception;
+    }
+
+    private static <T> List<T> onRanks(int worldSize, Rank<T> body) throws Exception {
+        ExecutorService threads = Executors.newFixedThreadPool(worldSize);
+        try {
+            List<Future<T>> futures = new ArrayList<>();
+            for (Communicator member : Communicators.inProcess(worldSize, Duration.ofSeconds(60))) {
+                futures.add(threads.submit(() -> body.run(member)));
+            }
+            List<T> results = new ArrayList<>();
+            for (Future<T> future : futures) {
+                results.add(future.get());
+            }
+            return results;
+        } finally {
+            threads.shutdownNow();
+        }
+    }
+
+    private static MultiLayerConfiguration configuration() {
+        MultiLayerConfiguration configuration = sequence(
+                new Adam(0.01),
+                WorkspaceMode.ENABLED,
+                Nets.ours().causal(true).kvHeads(1).rope(100).build(),
+                Nets.ours().softCap(3).build());
+        configuration.getConfs().forEach(conf -> conf.getLayer().setDataType(DataType.DOUBLE));
+        return configuration;
+    }
+
+    /** Uneven slices: the first rank takes what the others leave. */
+    private static int[] borders(int worldSize) {
+        int[] borders = new int[worldSize + 1];
+        for (int rank = worldSize; rank > 0; rank--) {
+            borders[rank] = TIME - 2 * (worldSize - rank);
+        }
+        return borders;
+    }
+
+    private static INDArray slice(INDArray array, int from, int to) {
+        return array == null
+                ? null
+                : array.rank() == 3
+                        ? array.get(NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.interval(from, to))
+                        : array.get(NDArrayIndex.all(), NDArrayIndex.interval(from, to));
+    }
+
+    private static DataSet slice(DataSet data, int from, int to) {
+        return new DataSet(
+                slice(data.getFeatures(), from, to).dup(),
+                slice(data.getLabels(), from, to).dup(),
+                slice(data.getFeaturesMaskArray(), from, to),
+                slice(data.getLabelsMaskArray(), from, to));
+    }
+
+    @ParameterizedTest
+    @CsvSource({"1, false", "2, false", "3, true", "4, true"})
+    void shouldTrainLikeOneProcess(int worldSize, boolean masked) throws Exception {
+        INDArray mask = masked ? mask(TIME, TIME, 5, 2) : null;
+        DataSet data = new DataSet(features(3, TIME), labels(3, TIME), mask, mask);
+        MultiLayerNetwork alone = network(configuration());
+        INDArray initial = alone.params().dup();
+        for (int i = 0; i < STEPS; i++) {
+            alone.fit(data);
+        }
+        INDArray whole = alone.output(data.getFeatures(), false, mask, mask);
+        int[] borders = borders(worldSize);
+        List<INDArray> parameters = onRanks(worldSize, communicator -> {
+            MultiLayerNetwork net = network(configuration());
+            // Only rank 0 knows the initial parameters: attaching spreads them.
+            net.setParams(communicator.rank() == 0 ? initial : initial.mul(0));
+            SequenceParallel.attach(net, communicator);
+            int from = borders[communicator.rank()];
+            int to = borders[communicator.rank() + 1];
+            DataSet own = slice(data, from, to);
+            for (int i = 0; i < STEPS; i++) {
+                net.fit(own);
+            }
+            assertEquals(alone.score(), net.score(), 1e-10);
+            INDArray out = net.output(own.getFeatures(), false, own.getFeaturesMaskArray(), own.getLabelsMaskArray());
+            assertEquals(0, difference(slice(whole, from, to), out), 1e-10);
+            return net.params().dup();
+        });
+        for (INDArray each : parameters) {
+            assertEquals(0, difference(alone.params(), each), 1e-10);
+            assertEquals(0, difference(parameters.get(0), each), "ranks must hold the same bits");
+        }
+    }
+
+    @Test
+    void shouldServeGraphs() throws Exception {
+        ComputationGraph alone =
+                Nets.graph(new Adam(0.01), WorkspaceMode.NONE, Nets.ours().build());
+        DataSet data = new DataSet(features(2, TIME), labels(2, TIME));
+        alone.fit(data);
+        int[] borders = borders(2);
+        for (INDArray each : onRanks(2, communicator -> {
+            ComputationGraph graph =
+                    Nets.graph(new Adam(0.01), WorkspaceMode.NONE, Nets.ours().build());
+            SequenceParallel.attach(graph, communicator);
+            graph.fit(slice(data, borders[communicator.rank()], borders[communicator.rank() + 1]));
+            return graph.params();
+        })) {
+            assertEquals(0, difference(alone.params(), each), 1e-12);
+        }
+    }
+
+    @Test
+    void shouldRefuseLayersThatMixTimeSteps() {
+        MultiLayerNetwork net = network(sequence(
+                new Adam(0.01),
+                WorkspaceMode.NONE,
+                new LSTM.Builder().nOut(4).name("memory").build(),
+                Nets.ours().build()));
+        IllegalArgumentException refused = assertThrows(
+                IllegalArgumentException.class, () -> SequenceParallel.attach(net, Communicators.single()));
+        assertEquals(
+                "every layer but attention must treat time steps one by one, to run on slices of a sequence:"
+                        + " memory is a LSTM",
+                refused.getMessage());
+    }
+}
