@@ -38,8 +38,8 @@ class NativeOpsTest {
         @SuppressWarnings("SystemOut")
         public static void main(String[] arguments) {
             System.out.println("available=" + NativeOps.isAvailable());
-            System.out.println(
-                    "cause=" + NativeOps.unavailabilityCause().map(Throwable::getMessage).orElse("none"));
+            System.out.println("cause="
+                    + NativeOps.unavailabilityCause().map(Throwable::getMessage).orElse("none"));
             if (NativeOps.isAvailable()) {
                 System.out.println("isa=" + NativeOps.activeIsa());
                 System.out.println("threads=" + NativeOps.threads());

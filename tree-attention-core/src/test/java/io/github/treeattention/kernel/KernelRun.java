@@ -10,7 +10,8 @@ public final class KernelRun {
     private KernelRun() {}
 
     /** State, then all gradients, of a problem that any build of the kernel cuts into several units. */
-    public static float[] of(AttentionKernel kernel, AttentionSpec spec, KvType type, int queries, int keys, long seed) {
+    public static float[] of(
+            AttentionKernel kernel, AttentionSpec spec, KvType type, int queries, int keys, long seed) {
         AttentionCase c = new RandomCase(new SplittableRandom(seed))
                 .spec(spec)
                 .type(type)
