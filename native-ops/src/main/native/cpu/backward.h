@@ -9,18 +9,21 @@
 namespace ta {
 namespace TA_TIER {
 
+constexpr int kBackwardRows = kTileRows / 2;  // more arrays a row than in forward
+static_assert(kBackwardRows % kPanel == 0, "panels must divide blocks");
+
 struct BackwardMemory {
     float *q_panels;    // [panels][head_dim][panel's rows], for S
     float *do_panels;   // [panels][value_dim][panel's rows], for dP
-    float *q_columns;   // [head_dim's panels][kTileRows][kValuePanel], times scale, for dK
-    float *do_columns;  // [value_dim's panels][kTileRows][kValuePanel], for dV
-    float *dq;          // [kTileRows][head_stride], without scale
+    float *q_columns;   // [head_dim's panels][kBackwardRows][kValuePanel], times scale, for dK
+    float *do_columns;  // [value_dim's panels][kBackwardRows][kValuePanel], for dV
+    float *dq;          // [kBackwardRows][head_stride], without scale
     float *keys;        // [kTileKeys][head_dim], for tiles that cannot be read in place
     float *values;      // [kTileKeys][value_dim], the same
     float *key_columns; // [head_dim's panels][kTileKeys][kValuePanel], for dQ
     float *p;           // [kTileKeys][panel's rows]
     float *ds;          // [kTileKeys][panel's rows]
-    float *lse;         // [kTileRows], times -log2 e, and so the following
+    float *lse;         // [kBackwardRows], times -log2 e, and so the following
     float *lse_low;     // what rounding took from lse
     float *delta;       // rowsum(dO * out) - dlse
     float *lo;          // as in TileMemory
@@ -34,22 +37,22 @@ struct BackwardMemory {
         const int64_t head_dim = p_.spec.head_dim, value_dim = p_.spec.value_dim;
         head_stride = round_up(head_dim, kValuePanel);
         const int64_t value_stride = round_up(value_dim, kValuePanel);
-        q_panels = carver.take<float>(kTileRows * head_dim);
-        do_panels = carver.take<float>(kTileRows * value_dim);
-        q_columns = carver.take<float>(kTileRows * head_stride);
-        do_columns = carver.take<float>(kTileRows * value_stride);
-        dq = carver.take<float>(kTileRows * head_stride);
+        q_panels = carver.take<float>(kBackwardRows * head_dim);
+        do_panels = carver.take<float>(kBackwardRows * value_dim);
+        q_columns = carver.take<float>(kBackwardRows * head_stride);
+        do_columns = carver.take<float>(kBackwardRows * value_stride);
+        dq = carver.take<float>(kBackwardRows * head_stride);
         keys = carver.take<float>(kTileKeys * head_dim);
         values = carver.take<float>(kTileKeys * value_dim);
         key_columns = carver.take<float>(kTileKeys * head_stride);
         p = carver.take<float>(kTileKeys * kPanel);
         ds = carver.take<float>(kTileKeys * kPanel);
-        lse = carver.take<float>(kTileRows);
-        lse_low = carver.take<float>(kTileRows);
-        delta = carver.take<float>(kTileRows);
-        lo = carver.take<float>(kTileRows);
-        hi = carver.take<float>(kTileRows);
-        ones = carver.take<float>(kTileRows);
+        lse = carver.take<float>(kBackwardRows);
+        lse_low = carver.take<float>(kBackwardRows);
+        delta = carver.take<float>(kBackwardRows);
+        lo = carver.take<float>(kBackwardRows);
+        hi = carver.take<float>(kBackwardRows);
+        ones = carver.take<float>(kBackwardRows);
         positions = carver.take<int64_t>(kTileKeys);
         return carver.used();
     }
@@ -63,9 +66,6 @@ static size_t backward_scratch(const Problem *problem) {
 struct BackwardTile {
     const float *keys;    // [count, at least kDotRows rows readable][head_dim]
     const float *values;  // [count, at least kDotRows rows readable][value_dim]
-    const float *columns; // the keys again, [head_dim's panels][count][kValuePanel], rows and panels these many floats apart:
-    int64_t column_row;
-    int64_t column_panel;
     int64_t first;        // local index of the first key
     int count;
     bool masked;
@@ -80,7 +80,7 @@ INLINE void pack_row(const float *from, float sign, float scale, int64_t dim, in
         to[d * width] = from == nullptr ? 0.0f : sign * from[d];
     }
     for (int64_t d = 0; d < round_up(dim, kValuePanel); d++) {
-        columns[(d / kValuePanel * kTileRows + row) * kValuePanel + d % kValuePanel] =
+        columns[(d / kValuePanel * kBackwardRows + row) * kValuePanel + d % kValuePanel] =
             from == nullptr || d >= dim ? 0.0f : scale * from[d];
     }
 }
@@ -125,21 +125,14 @@ INLINE const float *rows_of(const T *from, int64_t n, const KeyCursor::Run &run,
 template <class T>
 INLINE BackwardTile load_backward_tile(const Problem &p, const Unit &u, KeyCursor &cursor, int64_t first, BackwardMemory &m) {
     const int64_t head_dim = p.spec.head_dim, value_dim = p.spec.value_dim;
-    BackwardTile tile{m.keys, m.values, m.key_columns, kValuePanel, kTileKeys * kValuePanel,
-                      first, smaller(u.to - first, kTileKeys), false};
+    BackwardTile tile{m.keys, m.values, first, smaller(u.to - first, kTileKeys), false};
     for (int j = 0; j < tile.count;) {
         const KeyCursor::Run run = cursor.next(tile.count - j);
         const T *const keys = static_cast<const T *>(run.page->keys) + run.row * head_dim;
         const T *const values = static_cast<const T *>(run.page->values) + run.row * value_dim;
         tile.keys = rows_of(keys, head_dim, run, tile, j, m.keys);
         tile.values = rows_of(values, value_dim, run, tile, j, m.values);
-        if (tile.keys != m.keys && head_dim % kValuePanel == 0) {
-            tile.columns = tile.keys;
-            tile.column_row = head_dim;
-            tile.column_panel = kValuePanel;
-        } else {
-            pack_values(keys, head_dim, m.head_stride, run.count, j, m.key_columns);
-        }
+        pack_values(keys, head_dim, m.head_stride, run.count, j, m.key_columns);
         for (int i = 0; i < run.count; i++) {
             m.positions[j + i] = run.position + i;
         }
@@ -232,7 +225,7 @@ INLINE void add_block(const float *a, int64_t lda, const float *b, int64_t k, fl
 // gradient[keys from..to-1][dim] += weights[key][width rows] columns[rows][dim]
 INLINE void add_keys(const float *weights, int width, const float *columns, int from, int to, int64_t dim, float *gradient) {
     for (int64_t column = 0; column < dim; column += kValuePanel) {
-        const float *const right = columns + column * kTileRows;
+        const float *const right = columns + column * kBackwardRows;
         const int64_t left = dim - column;
         int j = from;
         for (; j + kSumRows <= to; j += kSumRows) {
@@ -249,19 +242,19 @@ INLINE void add_keys(const float *weights, int width, const float *columns, int 
 
 // dq[width rows] += dS K over keys from..to-1
 template <int N>
-INLINE void add_queries(BackwardMemory &m, const BackwardTile &tile, int row, int rows, int from, int to) {
+INLINE void add_queries(BackwardMemory &m, int row, int rows, int from, int to) {
     const int width = N * W;
     for (int64_t column = 0; column < m.head_stride; column += kValuePanel) {
-        const float *const right = tile.columns + column / kValuePanel * tile.column_panel + from * tile.column_row;
+        const float *const right = m.key_columns + column * kTileKeys + static_cast<int64_t>(from) * kValuePanel;
         const float *const weights = m.ds + static_cast<int64_t>(from) * width;
         float *const dq = m.dq + row * m.head_stride + column;
         int r = 0;
         for (; r + kSumRows <= width && r < rows; r += kSumRows) {
-            sum_block<kSumRows, 2>(weights + r, width, right, tile.column_row, to - from, m.ones, dq + r * m.head_stride,
+            sum_block<kSumRows, 2>(weights + r, width, right, kValuePanel, to - from, m.ones, dq + r * m.head_stride,
                                    m.head_stride);
         }
         for (; r < width && r < rows; r += kSumRowsSmall) {
-            sum_block<kSumRowsSmall, 2>(weights + r, width, right, tile.column_row, to - from, m.ones, dq + r * m.head_stride,
+            sum_block<kSumRowsSmall, 2>(weights + r, width, right, kValuePanel, to - from, m.ones, dq + r * m.head_stride,
                                         m.head_stride);
         }
     }
@@ -297,7 +290,7 @@ static void backward_panel(const Problem &p, const Unit &u, const Gradients &g, 
              g.dvalues + tile.first * value_dim);
     add_keys(m.ds, width, m.q_columns + static_cast<int64_t>(row) * kValuePanel, from, to, head_dim,
              g.dkeys + tile.first * head_dim);
-    add_queries<N>(m, tile, row, u.row_count - row, from, to);
+    add_queries<N>(m, row, u.row_count - row, from, to);
 }
 
 template <class T>
