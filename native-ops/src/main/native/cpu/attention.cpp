@@ -10,7 +10,8 @@
 namespace ta {
 namespace {
 
-constexpr int64_t kUnitsWanted = 256;        // enough for an even load on many cores
+constexpr int64_t kUnitsWanted = 256;        // enough for an even load on many cores, where rows are few
+constexpr int64_t kTileUnitsWanted = 64;     // the same, where rows are many and so partial results large
 constexpr int64_t kSmallestSplit = 2 * kTileKeys;
 constexpr int64_t kInlineWork = 1 << 18;     // multiply-adds below which waking a thread costs more than it gains
 constexpr size_t kPartialBytes = 4u << 20;   // bound on the memory of partial results
@@ -69,13 +70,14 @@ int64_t block_end(const Plan &plan, int64_t block) {
     return end < plan.problem->rows ? end : plan.problem->rows;
 }
 
-// Chooses the split so that about kUnitsWanted units of equal work come out, within kPartialBytes.
+// Chooses the split so that about as many units of equal work as wanted come out, within kPartialBytes.
 void choose_splits(Plan *plan) {
     const Problem &problem = *plan->problem;
     const int64_t row_units = problem.spec.batch * static_cast<int64_t>(problem.spec.kv_heads) * plan->blocks;
     plan->splits = 1;
     plan->split_keys = INT64_MAX / 2;
-    if (row_units >= kUnitsWanted) {
+    const int64_t wanted = plan->decode ? kUnitsWanted : kTileUnitsWanted;
+    if (row_units >= wanted) {
         return;
     }
     int64_t total = 0, longest = 0;
@@ -89,7 +91,7 @@ void choose_splits(Plan *plan) {
     }
     const int64_t row_bytes = (problem.value_stride + 2) * static_cast<int64_t>(sizeof(float));
     const int64_t most = static_cast<int64_t>(kPartialBytes) / (row_units * plan->block_rows * row_bytes);
-    int64_t keys = total / kUnitsWanted;
+    int64_t keys = total / wanted;
     keys = most < 1 || keys * most < longest ? longest / (most < 1 ? 1 : most) + 1 : keys;
     keys = keys < kSmallestSplit ? kSmallestSplit : keys;
     keys = (keys + kTileKeys - 1) / kTileKeys * kTileKeys;

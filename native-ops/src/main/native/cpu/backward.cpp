@@ -71,9 +71,9 @@ void run_lane(void *context, int64_t item) {
         return;
     }
     for (int64_t block = lane; block < plan.blocks && unit.to > 0; block += plan.lanes) {
-        unit.first_row = block * plan.kernels->tile_rows;
+        unit.first_row = block * plan.kernels->backward_rows;
         const int64_t left = problem.rows - unit.first_row;
-        unit.row_count = left < plan.kernels->tile_rows ? static_cast<int32_t>(left) : plan.kernels->tile_rows;
+        unit.row_count = left < plan.kernels->backward_rows ? static_cast<int32_t>(left) : plan.kernels->backward_rows;
         plan.kernels->backward(&problem, &unit, &gradients, scratch);
     }
 }
@@ -116,7 +116,7 @@ ta_status run_backward(const Problem &problem, const Kernels &kernels, const ta_
     plan.problem = &problem;
     plan.kernels = &kernels;
     plan.params = &params;
-    plan.blocks = (problem.rows + kernels.tile_rows - 1) / kernels.tile_rows;
+    plan.blocks = (problem.rows + kernels.backward_rows - 1) / kernels.backward_rows;
     const int64_t heads = static_cast<int64_t>(problem.spec.batch) * problem.spec.kv_heads;
     plan.lanes = (kUnitsWanted + heads - 1) / heads;
     plan.lanes = plan.lanes < plan.blocks ? plan.lanes : plan.blocks;

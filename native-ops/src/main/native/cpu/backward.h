@@ -9,18 +9,21 @@
 namespace ta {
 namespace TA_TIER {
 
+constexpr int kBackwardRows = kTileRows / 2;  // more arrays a row than in forward
+static_assert(kBackwardRows % kPanel == 0, "panels must divide blocks");
+
 struct BackwardMemory {
     float *q_panels;    // [panels][head_dim][panel's rows], for S
     float *do_panels;   // [panels][value_dim][panel's rows], for dP
-    float *q_columns;   // [head_dim's panels][kTileRows][kValuePanel], times scale, for dK
-    float *do_columns;  // [value_dim's panels][kTileRows][kValuePanel], for dV
-    float *dq;          // [kTileRows][head_stride], without scale
+    float *q_columns;   // [head_dim's panels][kBackwardRows][kValuePanel], times scale, for dK
+    float *do_columns;  // [value_dim's panels][kBackwardRows][kValuePanel], for dV
+    float *dq;          // [kBackwardRows][head_stride], without scale
     float *keys;        // [kTileKeys][head_dim], for tiles that cannot be read in place
     float *values;      // [kTileKeys][value_dim], the same
     float *key_columns; // [head_dim's panels][kTileKeys][kValuePanel], for dQ
     float *p;           // [kTileKeys][panel's rows]
     float *ds;          // [kTileKeys][panel's rows]
-    float *lse;         // [kTileRows], times -log2 e, and so the following
+    float *lse;         // [kBackwardRows], times -log2 e, and so the following
     float *lse_low;     // what rounding took from lse
     float *delta;       // rowsum(dO * out) - dlse
     float *lo;          // as in TileMemory
@@ -34,22 +37,22 @@ struct BackwardMemory {
         const int64_t head_dim = p_.spec.head_dim, value_dim = p_.spec.value_dim;
         head_stride = round_up(head_dim, kValuePanel);
         const int64_t value_stride = round_up(value_dim, kValuePanel);
-        q_panels = carver.take<float>(kTileRows * head_dim);
-        do_panels = carver.take<float>(kTileRows * value_dim);
-        q_columns = carver.take<float>(kTileRows * head_stride);
-        do_columns = carver.take<float>(kTileRows * value_stride);
-        dq = carver.take<float>(kTileRows * head_stride);
+        q_panels = carver.take<float>(kBackwardRows * head_dim);
+        do_panels = carver.take<float>(kBackwardRows * value_dim);
+        q_columns = carver.take<float>(kBackwardRows * head_stride);
+        do_columns = carver.take<float>(kBackwardRows * value_stride);
+        dq = carver.take<float>(kBackwardRows * head_stride);
         keys = carver.take<float>(kTileKeys * head_dim);
         values = carver.take<float>(kTileKeys * value_dim);
         key_columns = carver.take<float>(kTileKeys * head_stride);
         p = carver.take<float>(kTileKeys * kPanel);
         ds = carver.take<float>(kTileKeys * kPanel);
-        lse = carver.take<float>(kTileRows);
-        lse_low = carver.take<float>(kTileRows);
-        delta = carver.take<float>(kTileRows);
-        lo = carver.take<float>(kTileRows);
-        hi = carver.take<float>(kTileRows);
-        ones = carver.take<float>(kTileRows);
+        lse = carver.take<float>(kBackwardRows);
+        lse_low = carver.take<float>(kBackwardRows);
+        delta = carver.take<float>(kBackwardRows);
+        lo = carver.take<float>(kBackwardRows);
+        hi = carver.take<float>(kBackwardRows);
+        ones = carver.take<float>(kBackwardRows);
         positions = carver.take<int64_t>(kTileKeys);
         return carver.used();
     }
@@ -77,7 +80,7 @@ INLINE void pack_row(const float *from, float sign, float scale, int64_t dim, in
         to[d * width] = from == nullptr ? 0.0f : sign * from[d];
     }
     for (int64_t d = 0; d < round_up(dim, kValuePanel); d++) {
-        columns[(d / kValuePanel * kTileRows + row) * kValuePanel + d % kValuePanel] =
+        columns[(d / kValuePanel * kBackwardRows + row) * kValuePanel + d % kValuePanel] =
             from == nullptr || d >= dim ? 0.0f : scale * from[d];
     }
 }
@@ -222,7 +225,7 @@ INLINE void add_block(const float *a, int64_t lda, const float *b, int64_t k, fl
 // gradient[keys from..to-1][dim] += weights[key][width rows] columns[rows][dim]
 INLINE void add_keys(const float *weights, int width, const float *columns, int from, int to, int64_t dim, float *gradient) {
     for (int64_t column = 0; column < dim; column += kValuePanel) {
-        const float *const right = columns + column * kTileRows;
+        const float *const right = columns + column * kBackwardRows;
         const int64_t left = dim - column;
         int j = from;
         for (; j + kSumRows <= to; j += kSumRows) {

@@ -70,6 +70,7 @@ struct Kernels {
     // overwritten; the others follow it block_rows rows apart.
     void (*merge)(const Problem *problem, const Unit *unit, const Partial *first, int64_t splits, int64_t block_rows);
     // Adds what the unit's rows contribute to the gradients of its keys and of themselves.
+    int32_t backward_rows;  // the most rows of a backward unit
     size_t (*backward_scratch)(const Problem *problem);
     void (*backward)(const Problem *problem, const Unit *unit, const Gradients *gradients, void *scratch);
     double (*fma_loop)(int64_t steps, float *result);  // returns its floating-point operations

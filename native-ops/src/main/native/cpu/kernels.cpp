@@ -43,6 +43,7 @@ const Kernels TA_TABLE = {
     TA_TIER::decode_scratch,
     TA_TIER::decode,
     TA_TIER::merge,
+    TA_TIER::kBackwardRows,
     TA_TIER::backward_scratch,
     TA_TIER::backward,
     TA_TIER::fma_loop,

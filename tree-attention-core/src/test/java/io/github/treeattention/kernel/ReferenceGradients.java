@@ -66,6 +66,10 @@ final class ReferenceGradients {
         double slopes = 0;
         double largestKey = 0;
         double largestQuery = 0;
+        double largestGradient = 0;
+        for (int d = 0; d < valueDim; d++) {
+            largestGradient = Math.max(largestGradient, Math.abs(stateGradient[gradientAt + d]));
+        }
         for (int d = 0; d < headDim; d++) {
             largestQuery = Math.max(largestQuery, Math.abs(c.q[row * headDim + d]));
         }
@@ -101,7 +105,8 @@ final class ReferenceGradients {
                 dv.get(b)[valueAt + d] = addProduct(dv.get(b)[valueAt + d], p, stateGradient[gradientAt + d]);
             }
             slopes += p * dpTerms * Math.abs(slope);
-            keyTerms[kvHead * keys.count() + j] += p * dpTerms * Math.abs(slope) * largestQuery;
+            keyTerms[kvHead * keys.count() + j] +=
+                    p * Math.max(dpTerms * Math.abs(slope) * largestQuery, largestGradient);
             largestTerms = Math.max(largestTerms, keyTerms[kvHead * keys.count() + j]);
             double ds = round.applyAsDouble(round.applyAsDouble(p * round.applyAsDouble(dp - delta)) * slope);
             for (int d = 0; d < headDim; d++) {
