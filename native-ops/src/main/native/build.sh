@@ -41,8 +41,8 @@ mkdir -p "$(dirname "$library")" "$objects"
 common="-std=c++17 -O3 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -pthread -ffp-contract=fast
     -Wall -Wextra -Wshadow -Werror -ffile-prefix-map=$source=. -I$source/include -I$source/cpu ${TREE_ATTENTION_CXXFLAGS:-}"
 avx2="-mavx2 -mfma -mf16c"
-# GCC 12's own AVX-512 headers trip -Wmaybe-uninitialized (GCC bug 105593).
-avx512="$avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -Wno-maybe-uninitialized"
+# GCC 12's own AVX-512 headers trip these two (GCC bug 105593).
+avx512="$avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized"
 
 stamp=$("$cxx" --version | head -n 1)\ $common\ $avx512
 if [ "$(cat "$objects/flags" 2>/dev/null || true)" != "$stamp" ]; then
@@ -65,8 +65,11 @@ compile() {
 echo "tree-attention-native: compiling with $cxx"
 rm -f "$objects"/*.o
 compile attention cpu/attention.cpp
+compile backward cpu/backward.cpp
+compile problem cpu/problem.cpp
 compile thread_pool cpu/thread_pool.cpp
 compile cpu_features cpu/cpu_features.cpp
+compile limits cpu/limits.cpp
 compile kernels_generic cpu/kernels.cpp
 if [ "$arch" = x86_64 ]; then
     # shellcheck disable=SC2086

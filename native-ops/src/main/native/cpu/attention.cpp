@@ -3,11 +3,7 @@
 // How the work is cut depends on shapes alone, never on the number of threads, and partial results merge in key order:
 // the same call gives the same bits on any number of threads.
 
-#include <cmath>
-#include <new>
-
-#include "cpu_features.h"
-#include "kernel_table.h"
+#include "problem.h"
 #include "scratch.h"
 #include "thread_pool.h"
 
@@ -34,17 +30,6 @@ struct Plan {
 
 thread_local Scratch thread_scratch;
 thread_local Scratch call_scratch;
-
-const Kernels *kernels_of(int32_t isa) {
-    switch (isa) {
-        case TA_ISA_GENERIC: return &kernels_generic;
-#if defined(__x86_64__)
-        case TA_ISA_AVX2: return &kernels_avx2;
-        case TA_ISA_AVX512: return &kernels_avx512;
-#endif
-        default: return nullptr;
-    }
-}
 
 // The first local index whose position is at least position.
 int64_t index_of(const ShardView &shard, int64_t position) {
@@ -211,95 +196,21 @@ ta_status run(const Problem &problem, const Kernels &kernels) {
     return TA_OK;
 }
 
-bool valid(const ta_spec &spec) {
-    return spec.batch >= 1 && spec.heads >= 1 && spec.kv_heads >= 1 && spec.heads % spec.kv_heads == 0 &&
-           spec.queries >= 1 && spec.head_dim >= 1 && spec.value_dim >= 1 && spec.kv_type >= TA_F32 &&
-           spec.kv_type <= TA_F16 && std::isfinite(spec.scale) && spec.soft_cap >= 0 && std::isfinite(spec.soft_cap) &&
-           spec.sliding_window >= 0 && (spec.sliding_window == 0 || spec.causal);
-}
-
-bool valid(const ta_shard &shard) {
-    if (shard.page_count < 0 || shard.page_size < 1 || (shard.page_count > 0 && shard.pages == nullptr)) {
-        return false;
-    }
-    int64_t end = 0;
-    for (int64_t i = 0; i < shard.page_count; i++) {
-        const ta_page &page = shard.pages[i];
-        if (page.keys == nullptr || page.values == nullptr || page.length < 1 || page.length > shard.page_size ||
-            page.start < end) {
-            return false;
-        }
-        end = page.start + page.length;
-    }
-    return true;
-}
-
-// Views of the shards in one block of memory that the caller frees; null if there is none to be had.
-ShardView *view_shards(const ta_shard *shards, int32_t batch) {
-    int64_t pages = 0;
-    for (int32_t b = 0; b < batch; b++) {
-        pages += shards[b].page_count + 1;
-    }
-    const size_t views = static_cast<size_t>(batch) * sizeof(ShardView);
-    char *const block = static_cast<char *>(std::malloc(views + static_cast<size_t>(pages) * sizeof(int64_t)));
-    if (block == nullptr) {
-        return nullptr;
-    }
-    ShardView *const view = reinterpret_cast<ShardView *>(block);
-    int64_t *index = reinterpret_cast<int64_t *>(block + views);
-    for (int32_t b = 0; b < batch; b++) {
-        view[b] = ShardView{shards[b].pages, index, shards[b].page_count, shards[b].page_size};
-        *index++ = 0;
-        for (int64_t i = 0; i < shards[b].page_count; i++, index++) {
-            *index = index[-1] + shards[b].pages[i].length;
-        }
-    }
-    return view;
-}
-
-Problem problem_of(const ta_spec &spec) {
-    constexpr double log2e = 1.4426950408889634;
-    Problem problem{};
-    problem.spec = spec;
-    problem.group = spec.heads / spec.kv_heads;
-    problem.rows = static_cast<int64_t>(spec.queries) * problem.group;
-    problem.value_stride = (spec.value_dim + 31) / 32 * 32;
-    problem.query_sign = spec.scale > 0 ? 1.0f : spec.scale < 0 ? -1.0f : 0.0f;
-    // With a soft cap scores leave the cap as natural logits; else the scale goes into the exponent.
-    problem.natural = spec.soft_cap > 0 || spec.scale == 0 ? 1 : std::fabs(spec.scale);
-    problem.factor = static_cast<float>(problem.natural * log2e);
-    return problem;
-}
-
 }  // namespace
+
 }  // namespace ta
 
 ta_status ta_partial(const ta_partial_params *params) {
-    if (params == nullptr || !ta::valid(params->spec) || params->q == nullptr || params->first_positions == nullptr ||
-        params->shards == nullptr || params->state == nullptr) {
+    if (params == nullptr || params->state == nullptr) {
         return TA_INVALID_ARGUMENT;
     }
-    for (int32_t b = 0; b < params->spec.batch; b++) {
-        if (!ta::valid(params->shards[b])) {
-            return TA_INVALID_ARGUMENT;
-        }
+    ta::OwnedProblem owned;
+    const ta_status status = owned.open(params->spec, params->q, params->first_positions, params->shards);
+    if (status != TA_OK) {
+        return status;
     }
-    const int32_t isa = params->spec.isa == TA_ISA_ACTIVE ? ta::active_isa() : params->spec.isa;
-    if (isa < TA_ISA_GENERIC || isa > ta::best_isa()) {
-        return TA_UNSUPPORTED_ISA;
-    }
-    ta::ShardView *const shards = ta::view_shards(params->shards, params->spec.batch);
-    if (shards == nullptr) {
-        return TA_OUT_OF_MEMORY;
-    }
-    ta::Problem problem = ta::problem_of(params->spec);
-    problem.q = params->q;
-    problem.first_positions = params->first_positions;
-    problem.shards = shards;
-    problem.state = params->state;
-    const ta_status status = ta::run(problem, *ta::kernels_of(isa));
-    std::free(shards);
-    return status;
+    owned.problem.state = params->state;
+    return ta::run(owned.problem, *owned.kernels);
 }
 
 int32_t ta_threads(void) { return ta::pool_threads(); }

@@ -1,18 +1,20 @@
 // Few query rows over many keys: keys and values are read where they lie, once for all rows of the group.
 //
 // Rows of keys meet rows of queries in dot products along head_dim, so that nothing has to be packed. Keys come in
-// blocks of 64: the block's scores, their softmax, then the block's values, four rows at a time.
+// blocks of 32: the block's scores, their softmax, then the block's values, four rows at a time.
 #pragma once
 
 namespace ta {
 namespace TA_TIER {
 
 constexpr int kDecodeMostRows = 8;
-constexpr int kBlockKeys = 64;
+constexpr int kBlockKeys = 32;
+constexpr int kAheadKeys = 16;  // how far ahead of the work memory is asked for, across the change from keys to values
 
 struct DecodeMemory {
-    float *q;       // [rows][query_stride], zero beyond head_dim
-    float *out;     // [rows][value_stride]
+    float *q;       // [rows][query_stride] in the order of load_half, zero beyond head_dim
+    float *out;     // [rows][value_stride] in the order of load_half
+    float *sorted;  // [rows][value_stride]
     float *scores;  // [rows][kBlockKeys]
     float *max;     // [rows], and so the following
     float *sum;
@@ -22,9 +24,10 @@ struct DecodeMemory {
 
     size_t carve(const Problem &p, void *block) {
         Carver carver(block);
-        query_stride = round_up(p.spec.head_dim, W);
+        query_stride = round_up(p.spec.head_dim, 2 * W);
         q = carver.take<float>(kDecodeMostRows * query_stride);
         out = carver.take<float>(kDecodeMostRows * static_cast<int64_t>(p.value_stride));
+        sorted = carver.take<float>(kDecodeMostRows * static_cast<int64_t>(p.value_stride));
         scores = carver.take<float>(kDecodeMostRows * kBlockKeys);
         max = carver.take<float>(kDecodeMostRows);
         sum = carver.take<float>(kDecodeMostRows);
@@ -68,9 +71,43 @@ INLINE void find_block(const Problem &p, KeyCursor &cursor, int64_t left, Block<
     }
 }
 
-// scores[R][4] = q[R] . keys[4]; rows of scores are kBlockKeys apart
+// Starts reading the cache lines of elements d .. d + 2W - 1 of four rows, into L2: the hardware follows each of the two
+// streams only while it is being read; these requests keep memory busy with the one while the other is worked on.
+template <class T>
+INLINE void prefetch4(const T *const *rows, int d) {
+    constexpr int kLine = 64 / static_cast<int>(sizeof(T));
+    if (2 * W >= kLine || d % kLine == 0) {
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            UNROLL
+            for (int i = 0; i < 2 * W; i += kLine) {
+                __builtin_prefetch(rows[j] + d + i, 0, 2);
+            }
+        }
+    }
+}
+
+// sum[R][4] += q[R] . keys[4], half of elements d .. d + 2W - 1; n of them exist
+template <int Half, bool Part, class T, int R>
+INLINE void dot4_step(F (&sum)[R][4], const T *const *keys, const float *q, int64_t query_stride, int d, int n) {
+    F x[4];
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        x[j] = Part ? load_half_part<Half>(keys[j] + d, n) : load_half<Half>(keys[j] + d);
+    }
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        const F y = load(q + r * query_stride + d + Half * W);
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            sum[r][j] = fma(y, x[j], sum[r][j]);
+        }
+    }
+}
+
+// scores[R][4] = q[R] . keys[4]; rows of scores are kBlockKeys apart. soon: rows that will be wanted after these
 template <class T, int R>
-INLINE void dot4(const T *const *keys, const float *q, int64_t query_stride, int dim, float *scores) {
+INLINE void dot4(const T *const *keys, const T *const *soon, const float *q, int64_t query_stride, int dim, float *scores) {
     F sum[R][4];
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -79,30 +116,18 @@ INLINE void dot4(const T *const *keys, const float *q, int64_t query_stride, int
             sum[r][j] = zero();
         }
     }
-    const T *const k0 = keys[0], *const k1 = keys[1], *const k2 = keys[2], *const k3 = keys[3];
+    const T *const rows[4] = {keys[0], keys[1], keys[2], keys[3]};
     int d = 0;
-    for (; d + W <= dim; d += W) {
-        const F x0 = load(k0 + d), x1 = load(k1 + d), x2 = load(k2 + d), x3 = load(k3 + d);
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            const F y = load(q + r * query_stride + d);
-            sum[r][0] = fma(y, x0, sum[r][0]);
-            sum[r][1] = fma(y, x1, sum[r][1]);
-            sum[r][2] = fma(y, x2, sum[r][2]);
-            sum[r][3] = fma(y, x3, sum[r][3]);
+    for (; d + 2 * W <= dim; d += 2 * W) {
+        if (soon != nullptr) {
+            prefetch4(soon, d);
         }
+        dot4_step<0, false>(sum, rows, q, query_stride, d, 0);
+        dot4_step<1, false>(sum, rows, q, query_stride, d, 0);
     }
     if (d < dim) {
-        const int n = dim - d;
-        const F x0 = load_part(k0 + d, n), x1 = load_part(k1 + d, n), x2 = load_part(k2 + d, n), x3 = load_part(k3 + d, n);
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            const F y = load(q + r * query_stride + d);
-            sum[r][0] = fma(y, x0, sum[r][0]);
-            sum[r][1] = fma(y, x1, sum[r][1]);
-            sum[r][2] = fma(y, x2, sum[r][2]);
-            sum[r][3] = fma(y, x3, sum[r][3]);
-        }
+        dot4_step<0, true>(sum, rows, q, query_stride, d, dim - d);
+        dot4_step<1, true>(sum, rows, q, query_stride, d, dim - d);
     }
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -110,9 +135,29 @@ INLINE void dot4(const T *const *keys, const float *q, int64_t query_stride, int
     }
 }
 
+// out[R] += w[R][4] values[4], half of elements d .. d + 2W - 1; n of them exist
+template <int Half, bool Part, class T, int R>
+INLINE void weigh4_step(const F (&w)[R][4], const T *const *values, int d, int n, float *out, int64_t stride) {
+    F x[4];
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        x[j] = Part ? load_half_part<Half>(values[j] + d, n) : load_half<Half>(values[j] + d);
+    }
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        float *const to = out + r * stride + d + Half * W;
+        F sum = load(to);
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            sum = fma(w[r][j], x[j], sum);
+        }
+        store(to, sum);
+    }
+}
+
 // out[R] += weights[R][4] values[4]
 template <class T, int R>
-INLINE void weigh4(const T *const *values, const float *weights, int dim, float *out, int64_t stride) {
+INLINE void weigh4(const T *const *values, const T *const *soon, const float *weights, int dim, float *out, int64_t stride) {
     F w[R][4];
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -121,48 +166,62 @@ INLINE void weigh4(const T *const *values, const float *weights, int dim, float 
             w[r][j] = set1(weights[r * kBlockKeys + j]);
         }
     }
-    const T *const v0 = values[0], *const v1 = values[1], *const v2 = values[2], *const v3 = values[3];
-    for (int d = 0; d < dim; d += W) {
-        const int n = dim - d;
-        const bool whole = n >= W;
-        const F x0 = whole ? load(v0 + d) : load_part(v0 + d, n), x1 = whole ? load(v1 + d) : load_part(v1 + d, n);
-        const F x2 = whole ? load(v2 + d) : load_part(v2 + d, n), x3 = whole ? load(v3 + d) : load_part(v3 + d, n);
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            F sum = load(out + r * stride + d);
-            sum = fma(w[r][0], x0, sum);
-            sum = fma(w[r][1], x1, sum);
-            sum = fma(w[r][2], x2, sum);
-            store(out + r * stride + d, fma(w[r][3], x3, sum));
+    const T *const rows[4] = {values[0], values[1], values[2], values[3]};
+    int d = 0;
+    for (; d + 2 * W <= dim; d += 2 * W) {
+        if (soon != nullptr) {
+            prefetch4(soon, d);
         }
+        weigh4_step<0, false>(w, rows, d, 0, out, stride);
+        weigh4_step<1, false>(w, rows, d, 0, out, stride);
+    }
+    if (d < dim) {
+        weigh4_step<0, true>(w, rows, d, dim - d, out, stride);
+        weigh4_step<1, true>(w, rows, d, dim - d, out, stride);
     }
 }
 
 template <class T, int R>
 static void score_rows(const Problem &p, const DecodeMemory &m, const Block<T> &block, int row) {
     for (int j = 0; j < block.count; j += 4) {
-        dot4<T, R>(block.keys + j, m.q + row * m.query_stride, m.query_stride, p.spec.head_dim,
+        const int ahead = j + kAheadKeys;
+        const T *const *const soon = ahead < kBlockKeys ? block.keys + ahead : block.values + (ahead - kBlockKeys);
+        dot4<T, R>(block.keys + j, row == 0 && block.count == kBlockKeys ? soon : nullptr, m.q + row * m.query_stride, m.query_stride, p.spec.head_dim,
                    m.scores + row * kBlockKeys + j);
     }
 }
 
 template <class T, int R>
-static void weigh_rows(const Problem &p, const DecodeMemory &m, const Block<T> &block, int row) {
+static void weigh_rows(const Problem &p, const DecodeMemory &m, const Block<T> &block, const Block<T> &next, int row) {
     for (int j = 0; j < block.count; j += 4) {
-        weigh4<T, R>(block.values + j, m.scores + row * kBlockKeys + j, p.spec.value_dim, m.out + row * p.value_stride,
+        const int ahead = j + kAheadKeys;
+        const T *const *const soon = ahead < kBlockKeys ? block.values + ahead : next.keys + (ahead - kBlockKeys);
+        weigh4<T, R>(block.values + j, row == 0 && next.count == kBlockKeys ? soon : nullptr, m.scores + row * kBlockKeys + j, p.spec.value_dim, m.out + row * p.value_stride,
                      p.value_stride);
     }
 }
 
 // Rows in groups of kDecodeRows, the last one smaller.
-template <class T, bool Score>
-INLINE void for_rows(const Problem &p, const DecodeMemory &m, const Block<T> &block, int rows) {
+template <class T>
+INLINE void score_block(const Problem &p, const DecodeMemory &m, const Block<T> &block, int rows) {
     for (int row = 0; row < rows; row += kDecodeRows) {
         switch (smaller(kDecodeRows, rows - row)) {
-            case 1: Score ? score_rows<T, 1>(p, m, block, row) : weigh_rows<T, 1>(p, m, block, row); break;
-            case 2: Score ? score_rows<T, 2>(p, m, block, row) : weigh_rows<T, 2>(p, m, block, row); break;
-            case 3: Score ? score_rows<T, 3>(p, m, block, row) : weigh_rows<T, 3>(p, m, block, row); break;
-            default: Score ? score_rows<T, 4>(p, m, block, row) : weigh_rows<T, 4>(p, m, block, row); break;
+            case 1: score_rows<T, 1>(p, m, block, row); break;
+            case 2: score_rows<T, 2>(p, m, block, row); break;
+            case 3: score_rows<T, 3>(p, m, block, row); break;
+            default: score_rows<T, 4>(p, m, block, row); break;
+        }
+    }
+}
+
+template <class T>
+INLINE void weigh_block(const Problem &p, const DecodeMemory &m, const Block<T> &block, const Block<T> &next, int rows) {
+    for (int row = 0; row < rows; row += kDecodeRows) {
+        switch (smaller(kDecodeRows, rows - row)) {
+            case 1: weigh_rows<T, 1>(p, m, block, next, row); break;
+            case 2: weigh_rows<T, 2>(p, m, block, next, row); break;
+            case 3: weigh_rows<T, 3>(p, m, block, next, row); break;
+            default: weigh_rows<T, 4>(p, m, block, next, row); break;
         }
     }
 }
@@ -212,12 +271,20 @@ INLINE void softmax_row(const Problem &p, DecodeMemory &m, int r, int keys) {
     m.sum[r] += sum_lanes(sum);
 }
 
+template <class T>
 INLINE void start_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
     const int64_t dim = p.spec.head_dim;
     for (int r = 0; r < u.row_count; r++) {
         const float *const from = query_of(p, u, u.first_row + r);
-        for (int64_t d = 0; d < m.query_stride; d++) {
-            m.q[r * m.query_stride + d] = d < dim && p.query_sign != 0 ? p.query_sign * from[d] : 0.0f;
+        float *const to = m.q + r * m.query_stride;
+        int64_t d = 0;
+        for (; d + 2 * W <= dim; d += 2 * W) {
+            to_halves(from + d, p.query_sign, to + d, static_cast<const T *>(nullptr));
+        }
+        if (d < dim) {
+            alignas(64) float last[2 * W] = {};
+            std::memcpy(last, from + d, static_cast<size_t>(dim - d) * sizeof(float));
+            to_halves(last, p.query_sign, to + d, static_cast<const T *>(nullptr));
         }
         m.max[r] = kMinusInfinity;
         m.sum[r] = 0;
@@ -228,21 +295,29 @@ INLINE void start_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
 // Each block: pass 1: scores; pass 2: softmax; pass 3: out += P V
 template <class T>
 static void decode_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
-    start_rows(p, u, m);
+    start_rows<T>(p, u, m);
     if (u.from < u.to) {
         KeyCursor cursor(p, u, u.from);
-        Block<T> block;
-        for (int64_t key = u.from; key < u.to; key += kBlockKeys) {
-            find_block(p, cursor, u.to - key, &block);
-            for_rows<T, true>(p, m, block, u.row_count);
+        Block<T> blocks[2];
+        find_block(p, cursor, u.to - u.from, &blocks[0]);
+        int current = 0;
+        for (int64_t key = u.from; key < u.to; key += kBlockKeys, current ^= 1) {
+            const Block<T> &block = blocks[current];
+            find_block(p, cursor, u.to - key - block.count, &blocks[current ^ 1]);
+            score_block(p, m, block, u.row_count);
             visible_range(p, u, block.positions, block.count, u.row_count, m.lo, m.hi);
             for (int r = 0; r < u.row_count; r++) {
                 softmax_row(p, m, r, block.count);
             }
-            for_rows<T, false>(p, m, block, u.row_count);
+            weigh_block(p, m, block, blocks[current ^ 1], u.row_count);
         }
     }
-    finish(p, u, m.out, p.value_stride, m.max, m.sum);
+    for (int r = 0; r < u.row_count; r++) {
+        for (int64_t d = r * p.value_stride; d < (r + 1) * p.value_stride; d += 2 * W) {
+            from_halves(m.out + d, m.sorted + d, static_cast<const T *>(nullptr));
+        }
+    }
+    finish(p, u, m.sorted, p.value_stride, m.max, m.sum);
 }
 
 static void decode(const Problem *problem, const Unit *unit, void *scratch) {

@@ -24,6 +24,7 @@ struct Problem {
     int64_t rows;           // queries * group
     int32_t value_stride;   // floats from one partial row to the next: value_dim rounded up to a multiple of 32
     float factor;           // exp(scale * s) = exp2(factor * s) for a raw dot product s, or a soft-capped score
+    float factor_low;       // what rounding took from factor
     double natural;         // scale of m in the natural lse: lse = natural * m + log l
     float query_sign;       // -1 for a negative scale, 0 for scale 0, else 1
     const float *q;
@@ -50,6 +51,14 @@ struct Unit {
     Partial partial;  // where the result goes; out == null to finish the rows into the state
 };
 
+// What a backward unit reads and adds to, beside the problem; problem.state is read.
+struct Gradients {
+    const float *state_gradient;  // as the state
+    float *dq;                    // as q
+    float *dkeys;                 // [keys][head_dim] of the unit's batch row and KV head
+    float *dvalues;               // [keys][value_dim]
+};
+
 struct Kernels {
     int32_t tile_rows;    // the most rows of a unit on the tile path
     int32_t decode_rows;  // the most rows of a unit on the decode path
@@ -60,6 +69,11 @@ struct Kernels {
     // Merges the partials of the unit's rows in split order and writes the rows to the state. first: that of split 0,
     // overwritten; the others follow it block_rows rows apart.
     void (*merge)(const Problem *problem, const Unit *unit, const Partial *first, int64_t splits, int64_t block_rows);
+    // Adds what the unit's rows contribute to the gradients of its keys and of themselves.
+    size_t (*backward_scratch)(const Problem *problem);
+    void (*backward)(const Problem *problem, const Unit *unit, const Gradients *gradients, void *scratch);
+    double (*fma_loop)(int64_t steps, float *result);  // returns its floating-point operations
+    void (*read_loop)(const float *memory, int64_t count, float *result);
 };
 
 extern const Kernels kernels_generic;
@@ -67,6 +81,9 @@ extern const Kernels kernels_generic;
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
 #endif
+
+// The kernels of a tier, null if this build has none. Not whether the machine can run them.
+const Kernels *kernels_of(int32_t isa);
 
 constexpr int kTileKeys = 128;  // keys of a tile; splits of the keys end on multiples of it
 

@@ -30,6 +30,8 @@
 #include "micro.h"
 #include "tile.h"
 #include "decode.h"
+#include "backward.h"
+#include "limits.h"
 
 namespace ta {
 
@@ -41,6 +43,10 @@ const Kernels TA_TABLE = {
     TA_TIER::decode_scratch,
     TA_TIER::decode,
     TA_TIER::merge,
+    TA_TIER::backward_scratch,
+    TA_TIER::backward,
+    TA_TIER::fma_loop,
+    TA_TIER::read_loop,
 };
 
 }  // namespace ta

@@ -39,6 +39,51 @@ INLINE V exp2_fraction(V f) {
     return fma(p, f, set1(1.0f));
 }
 
+// 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
+INLINE F exp2(F x) {
+    const F whole = nearest(x);
+    return exp2_parts(whole, sub(x, whole));
+}
+
+// load_half where only n < 2 * W elements may be read; zero beyond them.
+template <int Half, class T>
+INLINE F load_half_part(const T *p, int n) {
+    const int left = n - Half * W;
+    return left >= W ? load(p + Half * W) : left > 0 ? load_part(p + Half * W, left) : zero();
+}
+template <int Half>
+INLINE F load_half_part(const Bf16 *p, int n) {
+    return load_pair_part(p, n, Half);
+}
+
+// to[2W] = sign * from[2W] in the order that load_half gives elements of type T.
+template <class T>
+INLINE void to_halves(const float *from, float sign, float *to, const T *) {
+    for (int i = 0; i < 2 * W; i++) {
+        to[i] = sign * from[i];
+    }
+}
+INLINE void to_halves(const float *from, float sign, float *to, const Bf16 *) {
+    for (int i = 0; i < W; i++) {
+        to[i] = sign * from[2 * i];
+        to[W + i] = sign * from[2 * i + 1];
+    }
+}
+
+// The inverse: to[2W] in plain order.
+template <class T>
+INLINE void from_halves(const float *from, float *to, const T *) {
+    for (int i = 0; i < 2 * W; i++) {
+        to[i] = from[i];
+    }
+}
+INLINE void from_halves(const float *from, float *to, const Bf16 *) {
+    for (int i = 0; i < W; i++) {
+        to[2 * i] = from[i];
+        to[2 * i + 1] = from[W + i];
+    }
+}
+
 // tanh by its series near 0, where the quotient would cancel, and by exponentials elsewhere. Relative error below 3e-7.
 INLINE F tanh(F x) {
     const F x2 = mul(x, x), magnitude = max(x, sub(zero(), x));

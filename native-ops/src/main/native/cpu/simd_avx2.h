@@ -64,11 +64,31 @@ INLINE F load(const F16 *p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret
 INLINE F load_part(const Bf16 *p, int n) { return widen_bf16(load16_part(p, n)); }
 INLINE F load_part(const F16 *p, int n) { return _mm256_cvtph_ps(load16_part(p, n)); }
 
-// 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
-INLINE F exp2(F x) {
-    const F kept = _mm256_cmp_ps(x, set1(kExp2Smallest), _CMP_NLT_UQ);
-    const F r = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(r), 23);
-    const __m256i power = _mm256_add_epi32(_mm256_castps_si256(exp2_fraction(sub(x, r))), exponent);
+// Elements of a pair of vectors, 2 * W elements from p on: half 0 and half 1 of it. For bf16 the halves are the even and
+// the odd elements, which cost one instruction each and no shuffle; else the first and the last W.
+template <int Half, class T>
+INLINE F load_half(const T *p) {
+    return load(p + Half * W);
+}
+INLINE F split_pair(__m256i pair, int half) {
+    return _mm256_castsi256_ps(half == 0 ? _mm256_slli_epi32(pair, 16)
+                                         : _mm256_and_si256(pair, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
+}
+template <int Half>
+INLINE F load_half(const Bf16 *p) {
+    return split_pair(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)), Half);
+}
+INLINE F load_pair_part(const Bf16 *p, int n, int half) {
+    alignas(32) uint16_t copy[2 * W] = {};
+    __builtin_memcpy(copy, p, static_cast<unsigned long>(n) * 2);
+    return split_pair(_mm256_load_si256(reinterpret_cast<const __m256i *>(copy)), half);
+}
+
+// 2^(whole + fraction) for a whole number and a fraction in [-0.5, 0.5]; exactly 0 for whole numbers below -125 and -inf.
+INLINE F exp2_parts(F whole, F fraction) {
+    const F kept = _mm256_cmp_ps(whole, set1(kExp2Smallest), _CMP_NLT_UQ);
+    const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(whole), 23);
+    const __m256i power = _mm256_add_epi32(_mm256_castps_si256(exp2_fraction(fraction)), exponent);
     return _mm256_and_ps(kept, _mm256_castsi256_ps(power));
 }
+INLINE F nearest(F x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

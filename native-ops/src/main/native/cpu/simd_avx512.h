@@ -55,9 +55,27 @@ INLINE F load_part(const Bf16 *p, int n) {
 }
 INLINE F load_part(const F16 *p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), p)); }
 
-// 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
-INLINE F exp2(F x) {
-    const __mmask16 kept = _mm512_cmp_ps_mask(x, set1(kExp2Smallest), _CMP_NLT_UQ);
-    const F r = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    return _mm512_maskz_scalef_ps(kept, exp2_fraction(sub(x, r)), r);
+// Elements of a pair of vectors, 2 * W elements from p on: half 0 and half 1 of it. For bf16 the halves are the even and
+// the odd elements, which cost one instruction each and no shuffle; else the first and the last W.
+template <int Half, class T>
+INLINE F load_half(const T *p) {
+    return load(p + Half * W);
 }
+INLINE F split_pair(__m512i pair, int half) {
+    return _mm512_castsi512_ps(half == 0 ? _mm512_slli_epi32(pair, 16)
+                                         : _mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+}
+template <int Half>
+INLINE F load_half(const Bf16 *p) {
+    return split_pair(_mm512_loadu_si512(p), Half);
+}
+INLINE F load_pair_part(const Bf16 *p, int n, int half) {
+    return split_pair(_mm512_maskz_loadu_epi16(static_cast<__mmask32>((1ull << n) - 1), p), half);
+}
+
+// 2^(whole + fraction) for a whole number and a fraction in [-0.5, 0.5]; exactly 0 for whole numbers below -125 and -inf.
+INLINE F exp2_parts(F whole, F fraction) {
+    const __mmask16 kept = _mm512_cmp_ps_mask(whole, set1(kExp2Smallest), _CMP_NLT_UQ);
+    return _mm512_maskz_scalef_ps(kept, exp2_fraction(fraction), whole);
+}
+INLINE F nearest(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -89,13 +89,36 @@ INLINE F load(const F16 *p) { return widen4(p); }
 INLINE F load_part(const Bf16 *p, int n) { return widen_part(p, n); }
 INLINE F load_part(const F16 *p, int n) { return widen_part(p, n); }
 
-// 2^x for x <= 0 and a little above; exactly 0 below 2^-125 and for -inf, NaN for NaN. Relative error below 1e-7.
-INLINE F exp2(F x) {
-    const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its low bits then hold
-    const I dropped = x < set1(kExp2Smallest);
-    const F shifted = pick(dropped, zero(), x) + magic;
-    const F r = shifted - magic;
-    const I exponent = (I)shifted << 23;
-    const F power = (F)((I)exp2_fraction(pick(dropped, zero(), x) - r) + exponent);
+// Elements of a pair of vectors, 2 * W elements from p on: half 0 and half 1 of it. For bf16 the halves are the even and
+// the odd elements, which cost one instruction each and no shuffle; else the first and the last W.
+template <int Half, class T>
+INLINE F load_half(const T *p) {
+    return load(p + Half * W);
+}
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the even elements must be the low halves");
+INLINE F split_pair(I pair, int half) {
+    const int32_t high = static_cast<int32_t>(0xffff0000);
+    return half == 0 ? (F)(pair << 16) : (F)(pair & I{high, high, high, high});
+}
+template <int Half>
+INLINE F load_half(const Bf16 *p) {
+    I pair;
+    __builtin_memcpy(&pair, p, sizeof pair);
+    return split_pair(pair, Half);
+}
+INLINE F load_pair_part(const Bf16 *p, int n, int half) {
+    I pair = {0, 0, 0, 0};
+    __builtin_memcpy(&pair, p, static_cast<unsigned long>(n) * 2);
+    return split_pair(pair, half);
+}
+
+// 2^(whole + fraction) for a whole number and a fraction in [-0.5, 0.5]; exactly 0 for whole numbers below -125 and -inf.
+INLINE F exp2_parts(F whole, F fraction) {
+    const F magic = set1(12582912.0f);  // 1.5 * 2^23: adding it leaves a whole number in the low bits
+    const I dropped = whole < set1(kExp2Smallest);
+    const I exponent = (I)(pick(dropped, zero(), whole) + magic) << 23;
+    const F power = (F)((I)exp2_fraction(pick(dropped, zero(), fraction)) + exponent);
     return pick(dropped, zero(), power);
 }
+// Right for magnitudes below 2^22; exp2_parts drops what is larger.
+INLINE F nearest(F x) { return (x + set1(12582912.0f)) - set1(12582912.0f); }

@@ -70,6 +70,22 @@ typedef struct ta_partial_params {
 /* The state of each query over the keys that it may see; a row that sees none becomes out = 0, lse = -inf. */
 TA_API ta_status ta_partial(const ta_partial_params *params);
 
+typedef struct ta_backward_params {
+    ta_spec spec;
+    const float *q;                 /* as in ta_partial_params, and so the following two */
+    const int64_t *first_positions;
+    const ta_shard *shards;
+    const float *state;          /* [batch][heads][queries][value_dim + 1]: over ALL keys, those of other shards included */
+    const float *state_gradient; /* the same shape: d loss / d out, then d loss / d lse */
+    float *dq;                   /* [batch][heads][queries][head_dim] */
+    float *const *dkeys;         /* [batch] of [kv_heads][keys][head_dim], keys in the order of the pages */
+    float *const *dvalues;       /* [batch] of [kv_heads][keys][value_dim] */
+} ta_backward_params;
+
+/* Adds the gradients of the loss by way of this shard's keys to dq, dkeys and dvalues. Sums over shards are the whole
+   gradients. Needs memory for the sums of several threads: at most 15 times dkeys and dvalues, where KV heads are few. */
+TA_API ta_status ta_backward(const ta_backward_params *params);
+
 /* The tier that TA_ISA_ACTIVE stands for, and the best one that the machine itself can run. */
 TA_API ta_isa ta_active_isa(void);
 TA_API ta_isa ta_best_isa(void);
@@ -78,6 +94,11 @@ TA_API const char *ta_isa_name(ta_isa isa);
 /* Threads that a call may use, its caller's included. Setting it takes effect at once; calls in flight finish first. */
 TA_API int32_t ta_threads(void);
 TA_API ta_status ta_set_threads(int32_t threads);
+
+/* Limits of this machine on the pool's threads, for fractions of peak: float32 multiply-adds (2 operations each) from
+   registers, and reading memory from front to back once. One short measurement each; the best of several counts. */
+TA_API ta_status ta_measure_fma(int32_t isa, double *flops_per_second);
+TA_API ta_status ta_measure_read(int32_t isa, const void *memory, int64_t bytes, double *bytes_per_second);
 
 #ifdef __cplusplus
 }

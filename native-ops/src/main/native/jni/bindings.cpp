@@ -2,6 +2,7 @@
 
 #include <jni.h>
 
+#include <cmath>
 #include <cstdlib>
 
 #include "tree_attention.h"
@@ -67,6 +68,69 @@ bool read_pages(JNIEnv *env, jobjectArray keys, jobjectArray values, jlongArray 
     return true;
 }
 
+// What partial and backward have in common, copied out of the JVM's arrays.
+class Inputs {
+   public:
+    Inputs(JNIEnv *env, jintArray shape, jlongArray first_positions, jobjectArray key_pages, jintArray page_counts)
+        : integers_(env->GetArrayLength(shape)),
+          pages_(env->GetArrayLength(key_pages)),
+          batch_(env->GetArrayLength(page_counts)),
+          shards(batch_),
+          ints_(integers_),
+          counts_(batch_),
+          positions_(batch_),
+          page_(pages_) {
+        if (complete()) {
+            env->GetIntArrayRegion(shape, 0, integers_, ints_.get());
+            env->GetIntArrayRegion(page_counts, 0, batch_, counts_.get());
+            env->GetLongArrayRegion(first_positions, 0, batch_, positions_.get());
+        }
+    }
+
+    ta_status read(JNIEnv *env, jdouble scale, jdouble soft_cap, jobject queries, jobjectArray keys, jobjectArray values,
+                   jlongArray places) {
+        if (!complete()) {
+            return TA_OUT_OF_MEMORY;
+        }
+        if (integers_ != kPageSizes + batch_ || !read_pages(env, keys, values, places, pages_, page_.get())) {
+            return TA_INVALID_ARGUMENT;
+        }
+        const ta_page *next = page_.get();
+        for (jsize b = 0; b < batch_; b++) {
+            shards.get()[b] = ta_shard{next, counts_.get()[b], ints_.get()[kPageSizes + b]};
+            next += counts_.get()[b];
+        }
+        spec = spec_of(ints_.get(), scale, soft_cap);
+        q = static_cast<const float *>(address(env, queries));
+        return TA_OK;
+    }
+
+    const int64_t *positions() const {
+        static_assert(sizeof(jlong) == sizeof(int64_t), "positions are passed as they are");
+        return reinterpret_cast<const int64_t *>(positions_.get());
+    }
+
+   private:
+    const jsize integers_;
+    const jsize pages_;
+    const jsize batch_;
+
+   public:
+    ta_spec spec{};
+    const float *q = nullptr;
+    Temporary<ta_shard> shards;
+
+   private:
+    bool complete() const {
+        return ints_.get() && counts_.get() && positions_.get() && page_.get() && shards.get();
+    }
+
+    Temporary<jint> ints_;
+    Temporary<jint> counts_;
+    Temporary<jlong> positions_;
+    Temporary<ta_page> page_;
+};
+
 }  // namespace
 
 extern "C" {
@@ -84,35 +148,59 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_setThread
 JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_partial(
     JNIEnv *env, jclass, jintArray shape, jdouble scale, jdouble soft_cap, jobject q, jlongArray first_positions,
     jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state) {
-    const jsize integers = env->GetArrayLength(shape);
-    const jsize pages = env->GetArrayLength(key_pages);
-    const jsize batch = env->GetArrayLength(page_counts);
-    Temporary<jint> ints(integers), counts(batch);
-    Temporary<jlong> positions(batch);
-    Temporary<ta_page> page(pages);
-    Temporary<ta_shard> shards(batch);
-    if (!ints.get() || !counts.get() || !positions.get() || !page.get() || !shards.get()) {
-        return TA_OUT_OF_MEMORY;
+    Inputs inputs(env, shape, first_positions, key_pages, page_counts);
+    const ta_status status = inputs.read(env, scale, soft_cap, q, key_pages, value_pages, places);
+    if (status != TA_OK) {
+        return status;
     }
-    env->GetIntArrayRegion(shape, 0, integers, ints.get());
-    env->GetIntArrayRegion(page_counts, 0, batch, counts.get());
-    env->GetLongArrayRegion(first_positions, 0, batch, positions.get());
-    if (integers != kPageSizes + batch || !read_pages(env, key_pages, value_pages, places, pages, page.get())) {
-        return TA_INVALID_ARGUMENT;
-    }
-    const ta_page *next = page.get();
-    for (jsize b = 0; b < batch; b++) {
-        shards.get()[b] = ta_shard{next, counts.get()[b], ints.get()[kPageSizes + b]};
-        next += counts.get()[b];
-    }
-    static_assert(sizeof(jlong) == sizeof(int64_t), "positions are passed as they are");
     ta_partial_params params{};
-    params.spec = spec_of(ints.get(), scale, soft_cap);
-    params.q = static_cast<const float *>(address(env, q));
-    params.first_positions = reinterpret_cast<const int64_t *>(positions.get());
-    params.shards = shards.get();
+    params.spec = inputs.spec;
+    params.q = inputs.q;
+    params.first_positions = inputs.positions();
+    params.shards = inputs.shards.get();
     params.state = static_cast<float *>(address(env, state));
     return ta_partial(&params);
+}
+
+JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_backward(
+    JNIEnv *env, jclass, jintArray shape, jdouble scale, jdouble soft_cap, jobject q, jlongArray first_positions,
+    jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state,
+    jobject state_gradient, jobjectArray outputs) {
+    Inputs inputs(env, shape, first_positions, key_pages, page_counts);
+    ta_status status = inputs.read(env, scale, soft_cap, q, key_pages, value_pages, places);
+    const jsize count = env->GetArrayLength(outputs), batch = env->GetArrayLength(page_counts);
+    Temporary<float *> gradients(count);
+    if (status != TA_OK || gradients.get() == nullptr || count != 1 + 2 * batch) {
+        return status != TA_OK ? status : gradients.get() == nullptr ? TA_OUT_OF_MEMORY : TA_INVALID_ARGUMENT;
+    }
+    for (jsize i = 0; i < count; i++) {
+        const jobject output = env->GetObjectArrayElement(outputs, i);
+        gradients.get()[i] = static_cast<float *>(address(env, output));
+        env->DeleteLocalRef(output);
+    }
+    ta_backward_params params{};
+    params.spec = inputs.spec;
+    params.q = inputs.q;
+    params.first_positions = inputs.positions();
+    params.shards = inputs.shards.get();
+    params.state = static_cast<const float *>(address(env, state));
+    params.state_gradient = static_cast<const float *>(address(env, state_gradient));
+    params.dq = gradients.get()[0];
+    params.dkeys = gradients.get() + 1;
+    params.dvalues = gradients.get() + 1 + batch;
+    return ta_backward(&params);
+}
+
+JNIEXPORT jdouble JNICALL Java_io_github_treeattention_nativeops_Bindings_measureFma(JNIEnv *, jclass) {
+    double result;
+    return ta_measure_fma(TA_ISA_ACTIVE, &result) == TA_OK ? result : NAN;
+}
+
+JNIEXPORT jdouble JNICALL Java_io_github_treeattention_nativeops_Bindings_measureRead(JNIEnv *env, jclass, jobject memory) {
+    double result;
+    return ta_measure_read(TA_ISA_ACTIVE, address(env, memory), env->GetDirectBufferCapacity(memory), &result) == TA_OK
+               ? result
+               : NAN;
 }
 
 }  // extern "C"

@@ -2,6 +2,7 @@ package io.github.treeattention.examples;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.github.treeattention.testkit.SharedData;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -11,8 +12,6 @@ import org.junit.jupiter.api.Assumptions;
 
 /** Finds models and expected outputs: those of this repository, and those that lie beside it and may be absent. */
 public final class TestData {
-    private static final String SHARED = "TREEATTENTION_SHARED_DATA";
-
     private TestData() {}
 
     /** The model that ships with the project. */
@@ -20,19 +19,11 @@ public final class TestData {
         return above(Path.of("models", "kjv-llama")).orElseThrow();
     }
 
-    /** A file or folder of {@code shared/data} beside the repository; skips the test, and says so, where it is absent. */
+    /** A file or folder of the shared data; skips the test, and says so, where it is absent. */
     public static Path shared(String name) {
-        String forced = System.getenv(SHARED);
-        Optional<Path> folder = forced == null
-                ? above(Path.of("shared", "data"))
-                : Optional.of(Path.of(forced)).filter(Files::isDirectory);
-        Optional<Path> found = folder.map(data -> data.resolve(name)).filter(Files::exists);
-        if (found.isEmpty()) {
-            String reason = "skipped: no " + name + " in shared/data above the working directory, nor in $" + SHARED;
-            System.out.println(reason);
-            Assumptions.abort(reason);
-        }
-        return found.get();
+        Optional<Path> found = SharedData.find(name);
+        Assumptions.assumeTrue(found.isPresent(), "no shared test data '" + name + "'");
+        return found.orElseThrow();
     }
 
     public static JsonNode json(Path file) {

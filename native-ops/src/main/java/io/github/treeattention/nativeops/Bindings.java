@@ -46,6 +46,31 @@ final class Bindings {
             int[] pageCounts,
             FloatBuffer state);
 
+    /**
+     * {@code ta_backward}. Arguments as in {@link #partial}.
+     *
+     * @param outputs the gradients of the queries, then of each batch row's keys, then of each batch row's values
+     */
+    static native int backward(
+            int[] shape,
+            double scale,
+            double softCap,
+            FloatBuffer queries,
+            long[] firstPositions,
+            ByteBuffer[] keyPages,
+            ByteBuffer[] valuePages,
+            long[] places,
+            int[] pageCounts,
+            FloatBuffer state,
+            FloatBuffer stateGradient,
+            FloatBuffer[] outputs);
+
+    /** {@code ta_measure_fma}: float32 operations per second of the pool's threads, NaN if it failed. */
+    static native double measureFma();
+
+    /** {@code ta_measure_read}: bytes per second of reading the buffer once, NaN if it failed. */
+    static native double measureRead(ByteBuffer memory);
+
     /** Throws what a status stands for, unless it is {@link #OK}. */
     static void check(int status) {
         switch (status) {

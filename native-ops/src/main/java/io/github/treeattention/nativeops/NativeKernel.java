@@ -5,8 +5,10 @@ import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
+import io.github.treeattention.kernel.AttentionGradients;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
 import java.util.List;
 
 /** The C++ kernel of one instruction-set tier. Uses the library's thread pool; the result does not depend on its size. */
@@ -26,22 +28,56 @@ final class NativeKernel implements AttentionKernel {
     public void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
         AttentionKernel.requireMatching(spec, queries, shards, state);
         Pages pages = Pages.of(shards);
-        int batch = queries.batch();
-        long[] firstPositions = new long[batch];
-        for (int b = 0; b < batch; b++) {
-            firstPositions[b] = queries.firstPosition(b);
-        }
         Bindings.check(Bindings.partial(
                 shape(spec, queries, shards),
                 spec.scale(),
                 spec.softCap(),
                 queries.values(),
-                firstPositions,
+                firstPositions(queries),
                 pages.keys,
                 pages.values,
                 pages.places,
                 pages.counts,
                 state.rows()));
+    }
+
+    @Override
+    public void backward(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            AttentionState state,
+            AttentionState stateGradient,
+            AttentionGradients gradients) {
+        AttentionKernel.requireMatching(spec, queries, shards, state, stateGradient, gradients);
+        Pages pages = Pages.of(shards);
+        FloatBuffer[] outputs = new FloatBuffer[1 + 2 * shards.size()];
+        outputs[0] = gradients.queries();
+        for (int b = 0; b < shards.size(); b++) {
+            outputs[1 + b] = gradients.keys(b);
+            outputs[1 + shards.size() + b] = gradients.values(b);
+        }
+        Bindings.check(Bindings.backward(
+                shape(spec, queries, shards),
+                spec.scale(),
+                spec.softCap(),
+                queries.values(),
+                firstPositions(queries),
+                pages.keys,
+                pages.values,
+                pages.places,
+                pages.counts,
+                state.rows(),
+                stateGradient.rows(),
+                outputs));
+    }
+
+    private static long[] firstPositions(Queries queries) {
+        long[] firstPositions = new long[queries.batch()];
+        for (int b = 0; b < firstPositions.length; b++) {
+            firstPositions[b] = queries.firstPosition(b);
+        }
+        return firstPositions;
     }
 
     private int[] shape(AttentionSpec spec, Queries queries, List<KvShard> shards) {

@@ -1,7 +1,6 @@
 package io.github.treeattention.nativeops;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.github.treeattention.kernel.AttentionKernel;
 import io.github.treeattention.kernel.AttentionKernelContract;
@@ -42,13 +41,7 @@ class NativeKernelTest {
 
         @BeforeEach
         void requireTier() {
-            assumeTrue(
-                    NativeOps.isAvailable(),
-                    () -> "no native library: "
-                            + NativeOps.unavailabilityCause()
-                                    .map(Throwable::getMessage)
-                                    .orElse(""));
-            assumeTrue(Bindings.bestIsa() >= isa.code(), () -> "this machine cannot run " + isa);
+            Tiers.require(isa);
         }
 
         @Override

@@ -28,7 +28,14 @@ public enum AllReduceAlgorithm {
      * Reduction inside each host to its lowest rank, recursive doubling between those, the result back down. If the ranks
      * of a host are not neighbours, the reduction must be commutative.
      */
-    TWO_LEVEL(5);
+    TWO_LEVEL(5),
+
+    /**
+     * Rank 0 sends to rank 1, which reduces and sends on, up to the last rank; the result comes back the same way, while
+     * later chunks still go up. Every member sends twice the message and reduces it once, so it suits long messages; it
+     * gives the same bits as {@link #STAR} and needs no commutativity.
+     */
+    CHAIN(6);
 
     private final int code;
 

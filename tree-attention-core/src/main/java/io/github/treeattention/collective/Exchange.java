@@ -2,9 +2,9 @@ package io.github.treeattention.collective;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.BitSet;
 
 /**
  * Runs plans over a transport: the one progress engine of a member. It never waits in an offer: whatever can move, moves,
@@ -13,6 +13,8 @@ import java.util.Arrays;
 final class Exchange implements Transport.FrameHandler {
     /** Passes with progress between two looks at the clock. */
     private static final int CHECK_INTERVAL = 256;
+    /** How long a failed member tries to say why. */
+    private static final long FAREWELL_NANOS = 500_000_000;
 
     private final ProcessGroup group;
     private final Transport transport;
@@ -23,6 +25,10 @@ final class Exchange implements Transport.FrameHandler {
     private final ByteBuffer scratch;
 
     private int[] moved = new int[16];
+    /** The pass in which each step moved last: who has been silent for longest. */
+    private long[] movedAt = new long[16];
+
+    private long pass;
     private Operation operation;
     private long sequence;
     private Plan plan;
@@ -40,6 +46,8 @@ final class Exchange implements Transport.FrameHandler {
 
     private int blamedRank;
     private String blamedFor;
+    private int toldBy = CollectiveException.UNKNOWN_RANK;
+    private int silentRank = CollectiveException.UNKNOWN_RANK;
 
     /** @param neighbours how many members share this host's cores */
     Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline, int neighbours) {
@@ -115,12 +123,15 @@ final class Exchange implements Transport.FrameHandler {
         int size = plan.size();
         if (moved.length < size) {
             moved = new int[size];
+            movedAt = new long[size];
         }
         Arrays.fill(moved, 0, size, 0);
+        Arrays.fill(movedAt, 0, size, pass);
         backoff.reset();
         int first = 0;
         int passes = 0;
         while (first < size) {
+            pass++;
             boolean progress = false;
             for (int i = first; i < size; i++) {
                 progress |= isReady(i) && advance(i);
@@ -161,12 +172,17 @@ final class Exchange implements Transport.FrameHandler {
             };
         } catch (FarewellException farewell) {
             throw relayed(step.peer(), farewell);
-        } catch (TransportException | ProtocolException failure) {
+        } catch (TransportException gone) {
+            checkAbort(gone);
+            checkLastWords(step.peer());
+            throw failure(step.peer(), gone.getMessage(), gone);
+        } catch (ProtocolException failure) {
             checkAbort(failure);
             throw failure(step.peer(), failure.getMessage(), failure);
         }
         if (done) {
             moved[index]++;
+            movedAt[index] = pass;
         }
         return done;
     }
@@ -195,15 +211,16 @@ final class Exchange implements Transport.FrameHandler {
             return;
         }
         frame.position(frame.position() + FrameHeader.LENGTH);
-        select(target, targetStart + offset - targetBase, length);
+        int at = targetStart + offset - targetBase;
+        select(target, at, length);
         switch (step.action()) {
-            case COPY -> target.put(target.position(), frame, frame.position(), length);
+            case COPY -> target.put(at, frame, frame.position(), length);
             case REDUCE_HIGHER -> op.reduce(target, frame);
             case REDUCE_LOWER -> {
                 scratch.clear().limit(length);
                 scratch.put(0, frame, frame.position(), length);
                 op.reduce(scratch, target);
-                target.put(target.position(), scratch, 0, length);
+                target.put(at, scratch, 0, length);
             }
             default -> throw new IllegalStateException("not a receiving step: " + step);
         }
@@ -245,19 +262,24 @@ final class Exchange implements Transport.FrameHandler {
         }
     }
 
-    /** Blames the first peer that could have moved something and did not; the others are in the message. */
+    /** Blames the peer that could have moved something for longest and did not; the others are in the message. */
     private CollectiveException silence(long elapsed) {
         int blamed = CollectiveException.UNKNOWN_RANK;
+        long since = Long.MAX_VALUE;
         StringBuilder waits = new StringBuilder();
         for (int i = 0; i < plan.size(); i++) {
             if (isReady(i)) {
                 Plan.Step step = plan.step(i);
-                blamed = blamed == CollectiveException.UNKNOWN_RANK ? step.peer() : blamed;
+                if (readyAt(i) < since) {
+                    since = readyAt(i);
+                    blamed = step.peer();
+                }
                 waits.append(waits.length() == 0 ? "" : ", ")
                         .append(step.action() == Plan.Action.SEND ? "no room to send to rank " : "nothing from rank ")
                         .append(step.peer());
             }
         }
+        silentRank = blamed;
         return failure(
                 blamed,
                 "deadline of " + Duration.ofNanos(deadlineNanos) + " passed after " + elapsed / 1_000_000 + " ms: "
@@ -265,10 +287,35 @@ final class Exchange implements Transport.FrameHandler {
                 null);
     }
 
+    /** A member that has failed and left is not to blame if it said who is. */
+    private void checkLastWords(int peer) {
+        try {
+            boolean more = true;
+            while (more) {
+                more = transport.poll(peer, frame -> header.checkOrigin(frame, peer));
+            }
+        } catch (FarewellException farewell) {
+            throw relayed(peer, farewell);
+        } catch (TransportException | ProtocolException nothing) {
+            // It left without a word.
+        }
+    }
+
+    /** The pass since which nothing but the peer keeps a step from moving. */
+    private long readyAt(int index) {
+        Plan.Step step = plan.step(index);
+        long since = movedAt[index];
+        if (step.after() >= 0 && moved[step.after()] == moved[index] + 1) {
+            since = Math.max(since, movedAt[step.after()]);
+        }
+        return step.before() < 0 ? since : Math.max(since, movedAt[step.before()]);
+    }
+
     private CollectiveException relayed(int sender, FarewellException farewell) {
         CollectiveException failure =
                 failure(farewell.blamedRank(), farewell.getMessage() + " (reported by rank " + sender + ")", farewell);
         blamedFor = farewell.getMessage();
+        toldBy = sender;
         return failure;
     }
 
@@ -282,23 +329,18 @@ final class Exchange implements Transport.FrameHandler {
     }
 
     /**
-     * Tells everybody whose link takes one more frame why this member has failed, so that they need not wait for their
-     * deadline and blame the right one. Nothing may be run afterwards.
+     * Tells the others why this member has failed. Nothing may be run afterwards. It does not insist where the control
+     * plane has told everybody already, nor with a member that fell silent.
      */
     void sayFarewell() {
-        byte[] reason = String.valueOf(blamedFor).getBytes(StandardCharsets.UTF_8);
-        int length = Math.min(reason.length, Math.min(FrameHeader.MAX_REASON_LENGTH, maxPayload()));
-        scratch.clear().limit(length);
-        scratch.put(0, reason, 0, length);
-        ByteBuffer last = header.encodeFarewell(blamedRank, length);
-        for (int peer = 0; peer < group.worldSize(); peer++) {
-            if (peer != group.rank()) {
-                try {
-                    transport.offer(peer, last, scratch);
-                } catch (TransportException gone) {
-                    // Whoever is gone needs no farewell.
-                }
-            }
+        BitSet untold = new BitSet();
+        untold.set(0, group.worldSize());
+        untold.clear(group.rank());
+        if (toldBy >= 0) {
+            untold.clear(toldBy);
         }
+        boolean insist = abort.failure().isEmpty();
+        Farewell farewell = new Farewell(transport, header, blamedRank, String.valueOf(blamedFor), untold);
+        farewell.say(insist ? Math.min(FAREWELL_NANOS, deadlineNanos) : 0, silentRank, backoff);
     }
 }

@@ -92,6 +92,26 @@ final class FrameHeader {
      * @throws FarewellException if the sender has failed and says so
      */
     void check(ByteBuffer frame, int sender, int offset, int length, boolean last) {
+        checkOrigin(frame, sender);
+        int at = frame.position();
+        checkOperation(frame, at);
+        int itsOffset = frame.getInt(at + OFFSET_AT);
+        require("offset must continue the message", itsOffset == offset, offset, itsOffset);
+        int itsLength = frame.getInt(at + LENGTH_AT);
+        require("payload length must match", itsLength == length, length, itsLength);
+        int actual = frame.remaining() - LENGTH;
+        require("payload must be complete", actual == length, length, actual);
+        byte flags = frame.get(at + FLAGS_AT);
+        require("messages must be equally long: last-frame flag", flags == (last ? LAST : 0), last ? LAST : 0, flags);
+    }
+
+    /**
+     * Checks only that a frame is one of this group's member's.
+     *
+     * @throws ProtocolException naming the first field that differs
+     * @throws FarewellException if the sender has failed and says so
+     */
+    void checkOrigin(ByteBuffer frame, int sender) {
         int at = frame.position();
         require("frame length must hold a header", frame.remaining() >= LENGTH, LENGTH, frame.remaining());
         short magic = frame.getShort(at + MAGIC_AT);
@@ -104,18 +124,9 @@ final class FrameHeader {
         require("epoch must match", itsEpoch == epoch, epoch, itsEpoch);
         int itsSender = Short.toUnsignedInt(frame.getShort(at + SENDER_AT));
         require("sender must be the link's rank", itsSender == sender, sender, itsSender);
-        if (frame.get(at + KIND_AT) == Operation.FAREWELL.code()) {
+        if (isFarewell(frame)) {
             throw farewell(frame, at);
         }
-        checkOperation(frame, at);
-        int itsOffset = frame.getInt(at + OFFSET_AT);
-        require("offset must continue the message", itsOffset == offset, offset, itsOffset);
-        int itsLength = frame.getInt(at + LENGTH_AT);
-        require("payload length must match", itsLength == length, length, itsLength);
-        int actual = frame.remaining() - LENGTH;
-        require("payload must be complete", actual == length, length, actual);
-        byte flags = frame.get(at + FLAGS_AT);
-        require("messages must be equally long: last-frame flag", flags == (last ? LAST : 0), last ? LAST : 0, flags);
     }
 
     private void checkOperation(ByteBuffer frame, int at) {
@@ -129,6 +140,11 @@ final class FrameHeader {
         }
         byte itsAlgorithm = frame.get(at + ALGORITHM_AT);
         require("members must use the same algorithm", itsAlgorithm == algorithm, algorithm, itsAlgorithm);
+    }
+
+    /** Whether a frame, of whatever origin, says that it is somebody's last. */
+    static boolean isFarewell(ByteBuffer frame) {
+        return frame.remaining() >= LENGTH && frame.get(frame.position() + KIND_AT) == Operation.FAREWELL.code();
     }
 
     private static RuntimeException farewell(ByteBuffer frame, int at) {

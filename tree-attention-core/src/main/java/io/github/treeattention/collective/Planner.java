@@ -57,6 +57,7 @@ final class Planner {
             }
             case RECURSIVE_DOUBLING -> Schedules.recursiveDoubling(chain, ranks, me);
             case TWO_LEVEL -> Schedules.twoLevel(chain, hosts);
+            case CHAIN -> Schedules.chain(chain, hosts);
             default -> throw new IllegalStateException("no plan for " + algorithm);
         }
         return plan.build();

@@ -90,6 +90,22 @@ final class Schedules {
         }
     }
 
+    /** Up the ranks, each reducing what comes from below with its own, and the result down again. */
+    static void chain(Plan.Chain chain, HostLayout hosts) {
+        int me = hosts.rank();
+        int above = me + 1;
+        if (me > 0) {
+            chain.reduce(me - 1);
+        }
+        if (above < hosts.worldSize()) {
+            chain.send(above);
+            chain.copy(above);
+        }
+        if (me > 0) {
+            chain.send(me - 1);
+        }
+    }
+
     /**
      * Segment s starts at rank s, is complete at rank s - 1, and goes round once more. Every link runs the segments round
      * by round, and the chunks of one round flow into the next.

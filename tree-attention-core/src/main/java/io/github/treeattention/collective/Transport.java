@@ -26,7 +26,7 @@ public interface Transport extends AutoCloseable {
      * handed over then too.
      *
      * @return whether there was one
-     * @throws TransportException if the link is gone for good
+     * @throws TransportException if the link is gone for good and all frames sent before have been handed over
      */
     boolean poll(int source, FrameHandler handler);
 

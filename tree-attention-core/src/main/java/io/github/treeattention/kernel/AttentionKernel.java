@@ -28,6 +28,48 @@ public interface AttentionKernel {
     void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state);
 
     /**
+     * Adds the gradients of a loss that reaches the queries, keys and values by way of these shards. Nothing of forward
+     * but its state is needed: probabilities come back as {@code exp(score - lse)}. The state is that over ALL keys, also
+     * those of other ranks' shards; then the gradients of the keys and values are whole, and those of the queries are
+     * whole once summed over the shards, with no further merge.
+     *
+     * <p>A row whose lse is {@code -inf} adds nothing. Results do not depend on the number of threads.
+     *
+     * @param spec as in {@link #partial}
+     * @param queries as in {@link #partial}
+     * @param shards as in {@link #partial}
+     * @param state the merged state of all shards, {@code [batch, heads, count][valueDim + 1]}
+     * @param stateGradient the loss's gradient in each element of the state, in the same layout: {@code d loss / d out},
+     *     then {@code d loss / d lse} (0 where a loss does not read the lse)
+     * @param gradients added to, not overwritten
+     * @throws IllegalArgumentException if shapes disagree; nothing is added then
+     */
+    void backward(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            AttentionState state,
+            AttentionState stateGradient,
+            AttentionGradients gradients);
+
+    /**
+     * The check that every implementation of {@link #backward} makes first.
+     *
+     * @throws IllegalArgumentException with the rule and both values, where two arguments disagree
+     */
+    static void requireMatching(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            AttentionState state,
+            AttentionState stateGradient,
+            AttentionGradients gradients) {
+        requireMatching(spec, queries, shards, state);
+        requireMatching(spec, queries, shards, stateGradient);
+        gradients.requireRoom(spec, queries, shards);
+    }
+
+    /**
      * The check that every implementation makes first.
      *
      * @throws IllegalArgumentException with the rule and both values, where two arguments disagree

@@ -39,6 +39,23 @@ final class JavaKernel implements AttentionKernel {
         }
     }
 
+    @Override
+    public void backward(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            AttentionState state,
+            AttentionState stateGradient,
+            AttentionGradients gradients) {
+        AttentionKernel.requireMatching(spec, queries, shards, state, stateGradient, gradients);
+        JavaBackward pass = new JavaBackward(spec);
+        for (int b = 0; b < queries.batch(); b++) {
+            for (int kvHead = 0; kvHead < spec.kvHeads(); kvHead++) {
+                pass.run(queries, shards.get(b), b, kvHead, state, stateGradient, gradients);
+            }
+        }
+    }
+
     /** Working memory of one KV head: some query rows of its group against all its keys. */
     private static final class Pass {
         private final AttentionSpec spec;

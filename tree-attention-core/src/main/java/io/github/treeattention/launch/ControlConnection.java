@@ -11,6 +11,9 @@ import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -21,6 +24,8 @@ import org.slf4j.LoggerFactory;
 final class ControlConnection implements AbortSignal, AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(ControlConnection.class);
     private static final long GOODBYE_MILLIS = 1_000;
+    /** Above the coordinator's time for hearing all ranks. */
+    private static final long VERDICT_MILLIS = 2_000;
 
     private final ControlChannel channel;
     private final Rhythm rhythm;
@@ -102,12 +107,53 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
     /** Ends the group for everybody, because of this rank. */
     void abort(String reason) {
         Failure cause = new Failure(group.rank(), reason);
+        sendAbort(cause);
+        failure.complete(cause);
+    }
+
+    /**
+     * Ends the group for everybody because a call of this rank has failed, and waits for the coordinator's verdict.
+     *
+     * @return the exception to throw: this one, or one that blames whom the coordinator blames, which knows more
+     */
+    CollectiveException report(CollectiveException noticed) {
+        // Who hears of it adds its own operation to the reason, which comes after the first colon.
+        String message = noticed.getMessage();
+        Failure own = new Failure(noticed.failedRank(), message.substring(message.indexOf(": ") + 2));
+        if (!failure.isDone()) {
+            sendAbort(own);
+        }
+        Failure verdict = awaitVerdict(own);
+        if (verdict.rank() == noticed.failedRank() || verdict.rank() == CollectiveException.UNKNOWN_RANK) {
+            return noticed;
+        }
+        return new CollectiveException(
+                verdict.rank(),
+                group.host(verdict.rank()),
+                noticed.operation(),
+                noticed.sequence(),
+                verdict.reason(),
+                noticed);
+    }
+
+    private Failure awaitVerdict(Failure own) {
+        try {
+            return failure.get(VERDICT_MILLIS, TimeUnit.MILLISECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        } catch (TimeoutException | ExecutionException e) {
+            LOG.debug("No verdict from the coordinator", e);
+        }
+        failure.complete(own);
+        return failure.join();
+    }
+
+    private void sendAbort(Failure cause) {
         try {
             channel.send(FrameType.ABORT, Verdict.encode(cause));
         } catch (IOException e) {
             LOG.debug("The coordinator did not hear of the abort", e);
         }
-        failure.complete(cause);
     }
 
     private ProcessGroup awaitGroup(int rank) throws IOException {

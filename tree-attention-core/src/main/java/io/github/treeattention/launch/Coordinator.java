@@ -153,9 +153,7 @@ final class Coordinator implements AutoCloseable {
                         membership.leave(member);
                         return;
                     }
-                    case ABORT ->
-                        membership.fail(new Failure(
-                                rank, Verdict.decodeFailure(frame.payload()).reason()));
+                    case ABORT -> membership.report(rank, Verdict.decodeFailure(frame.payload()));
                     default -> throw new ProtocolException("a member must not send " + frame.type());
                 }
             }

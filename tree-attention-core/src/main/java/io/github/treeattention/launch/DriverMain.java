@@ -22,8 +22,11 @@ final class DriverMain {
      */
     public static void main(String[] args) throws Exception {
         Path jobDirectory = Path.of(args[0]).getParent();
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> remove(jobDirectory)));
-        MediaDriverMain.main(args);
+        try {
+            MediaDriverMain.main(args);
+        } finally {
+            remove(jobDirectory); // after the driver has removed its own part; a signal leaves it all to the launcher
+        }
     }
 
     private static void remove(Path jobDirectory) {

@@ -2,12 +2,13 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
-import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayDeque;
 import java.util.List;
+import java.util.Queue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import org.slf4j.Logger;
@@ -27,23 +28,38 @@ final class DriverProcess implements AutoCloseable {
             "-Xshare:auto",
             "-Dagrona.disable.bounds.checks=true");
 
+    private static final int MAX_LINES = 20;
+
     private final Process process;
+    private final OutputPump pump;
+    private final Queue<String> output = new ArrayDeque<>();
     private volatile boolean stopping;
 
     private DriverProcess(Process process) {
         this.process = process;
+        this.pump = OutputPump.start("treeattn-driver-output", process.getInputStream(), this::printed);
     }
 
     /** Starts it; it is not ready yet. */
     static DriverProcess start(String classPath, Path aeronDirectory) throws IOException {
         List<String> command = JavaCommand.of(FLAGS, classPath, DriverMain.class, List.of(aeronDirectory.toString()));
-        Process process = new ProcessBuilder(command)
-                .directory(new File("/"))
-                .redirectErrorStream(true)
-                .start();
-        OutputPump.start(
-                "treeattn-driver-output", process.getInputStream(), line -> LOG.warn("media driver: {}", line));
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
         return new DriverProcess(process);
+    }
+
+    private synchronized void printed(String line) {
+        LOG.warn("media driver: {}", line);
+        output.add(line);
+        if (output.size() > MAX_LINES) {
+            output.remove();
+        }
+    }
+
+    private String lastWords() {
+        pump.join(STOP_MILLIS);
+        synchronized (this) {
+            return output.isEmpty() ? "it printed nothing" : "it printed: " + String.join("\n", output);
+        }
     }
 
     /** Returns when ranks can connect. */
@@ -53,7 +69,7 @@ final class DriverProcess implements AutoCloseable {
         while (!Files.exists(ready) || Files.size(ready) == 0) {
             if (process.waitFor(POLL_MILLIS, TimeUnit.MILLISECONDS)) {
                 throw new IOException("the media driver ended at its start with "
-                        + ExitCodes.describe(process.exitValue()) + ": see the log for what it printed");
+                        + ExitCodes.describe(process.exitValue()) + "; " + lastWords());
             }
             if (System.nanoTime() - end >= 0) {
                 throw new IOException("the media driver must be ready within " + deadline.toMillis() + " ms: " + ready

@@ -1,6 +1,7 @@
 package io.github.treeattention.launch;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
@@ -163,6 +164,8 @@ final class JobDirectory implements AutoCloseable {
                 }
             } catch (NoSuchFileException e) {
                 return;
+            } catch (UncheckedIOException e) { // the stream's way to say the same
+                throw e.getCause();
             }
         }
         Files.deleteIfExists(directory);

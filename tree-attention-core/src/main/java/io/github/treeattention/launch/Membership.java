@@ -19,6 +19,8 @@ final class Membership {
     private static final Logger LOG = LoggerFactory.getLogger(Membership.class);
     private static final int EPOCH = 1;
     private static final int MAX_HOST_LENGTH = 255;
+    /** Above the usual distance between two ranks' arrivals at the same call. */
+    private static final long HEARING_NANOS = 500_000_000;
 
     private final String jobId;
     private final int worldSize;
@@ -28,6 +30,8 @@ final class Membership {
     private final TreeMap<Integer, Member> members = new TreeMap<>();
 
     private final long joinDeadlineNanos;
+    private final Accusations accusations = new Accusations();
+    private long verdictNanos;
     private boolean formed;
 
     Membership(String jobId, int worldSize, ControlSettings settings) {
@@ -124,6 +128,21 @@ final class Membership {
         }
     }
 
+    /** A call of a member has failed. The others get a moment to say what they know. */
+    synchronized void report(int reporter, Failure noticed) {
+        if (Accusations.isConfession(reporter, noticed)) {
+            fail(noticed);
+            return;
+        }
+        if (accusations.isEmpty()) {
+            verdictNanos = System.nanoTime() + HEARING_NANOS;
+        }
+        accusations.add(reporter, noticed);
+        if (accusations.areComplete(worldSize)) {
+            fail(accusations.verdict(worldSize));
+        }
+    }
+
     /** The first failure is sent to all members, the failed one included: it may only have been stopped. */
     synchronized void fail(Failure cause) {
         Objects.requireNonNull(cause, "cause");
@@ -139,6 +158,9 @@ final class Membership {
         sendAll(FrameType.HEARTBEAT, new byte[0]);
         if (!formed && !failure.isDone() && System.nanoTime() - joinDeadlineNanos >= 0) {
             joinDeadlinePassed();
+        }
+        if (!accusations.isEmpty() && System.nanoTime() - verdictNanos >= 0) {
+            fail(accusations.verdict(worldSize));
         }
     }
 

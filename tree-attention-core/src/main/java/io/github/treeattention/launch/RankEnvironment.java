@@ -71,11 +71,13 @@ public record RankEnvironment(
     }
 
     /**
-     * Reads environment variables.
+     * Reads environment variables. Where {@code RANK} is not set, rank and sizes are taken from the variables of Open MPI,
+     * Slurm, or an indexed job of Kubernetes.
      *
      * @throws IllegalArgumentException if one is missing or malformed; the message names it
      */
-    public static RankEnvironment from(Map<String, String> environment) {
+    public static RankEnvironment from(Map<String, String> variables) {
+        Map<String, String> environment = SchedulerVariables.translate(variables);
         return new RankEnvironment(
                 integer(environment, RANK),
                 integer(environment, WORLD_SIZE),

@@ -8,9 +8,6 @@ import java.util.concurrent.CompletableFuture;
 
 /** One rank's process, as its launcher sees it. */
 final class RankProcess {
-    /** A grandchild that holds a pipe open must not hold up the end of the run. */
-    private static final long OUTPUT_MILLIS = 500;
-
     private final int rank;
     private final Process process;
     private final List<OutputPump> pumps;
@@ -78,8 +75,10 @@ final class RankProcess {
         }
     }
 
-    /** Waits until all it has printed is handed over. */
-    void drain() {
-        pumps.forEach(pump -> pump.join(OUTPUT_MILLIS));
+    /** Waits until all it has printed is handed over, or the deadline has passed. */
+    void drain(long deadlineNanos) {
+        for (OutputPump pump : pumps) {
+            pump.join((deadlineNanos - System.nanoTime()) / 1_000_000);
+        }
     }
 }

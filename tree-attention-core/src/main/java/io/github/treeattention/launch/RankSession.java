@@ -20,7 +20,8 @@ import java.util.Map;
  * }</pre>
  *
  * <p>When another rank, the media driver or the launcher fails, the running call of the communicator and every later one
- * throw {@link CollectiveException}. A process that the launcher started, and that goes on nevertheless, is halted after
+ * throw {@link CollectiveException}; all survivors name the same rank. To find it, a call that runs into its deadline may
+ * take half a second longer. A process that the launcher started, and that goes on nevertheless, is halted after
  * {@link RankEnvironment#exitAfterAbort}.
  */
 public final class RankSession implements AutoCloseable {
@@ -63,8 +64,8 @@ public final class RankSession implements AutoCloseable {
             AeronTransport.Config config = new AeronTransport.Config(
                     environment.aeronDirectory(), control.group(), settings.joinDeadline(), control);
             Transport transport = AeronTransport.connect(config);
-            return new RankSession(
-                    control, Communicators.over(control.group(), transport, control, collectiveDeadline));
+            Communicator communicator = Communicators.over(control.group(), transport, control, collectiveDeadline);
+            return new RankSession(control, new ReportingCommunicator(communicator, control::report));
         } catch (RuntimeException e) {
             control.abort("it could not connect to the others: " + e.getMessage());
             control.close();
@@ -92,7 +93,10 @@ public final class RankSession implements AutoCloseable {
     /** Leaves in good order. The others go on without this rank as long as no call needs it. */
     @Override
     public void close() {
-        communicator.close();
-        control.close();
+        try {
+            communicator.close();
+        } finally {
+            control.close();
+        }
     }
 }

@@ -1,11 +1,9 @@
 package io.github.treeattention.launch;
 
-import java.io.EOFException;
 import java.io.IOException;
-import java.net.ConnectException;
 import java.net.InetSocketAddress;
 import java.net.Socket;
-import java.net.SocketException;
+import java.net.UnknownHostException;
 import java.util.concurrent.TimeUnit;
 
 /** How a rank reaches a coordinator that may start later than itself. */
@@ -22,17 +20,21 @@ final class Rendezvous {
             IOException cause;
             try {
                 return attempt(environment, token, settings, deadline);
-            } catch (ConnectException | EOFException e) {
-                cause = e; // not there yet, or too many others knock
-            } catch (SocketException e) {
-                cause = e; // the same, as a reset
+            } catch (ProtocolException e) {
+                throw e;
+            } catch (IOException e) {
+                cause = e; // not there yet, its name unknown yet, or too many others knock
             }
             if (System.nanoTime() - deadline >= 0) {
                 throw new IOException(
-                        "no answer within " + settings.joinDeadline().toMillis() + " ms: " + cause.getMessage(), cause);
+                        "no answer within " + settings.joinDeadline().toMillis() + " ms: " + describe(cause), cause);
             }
             pause();
         }
+    }
+
+    private static String describe(IOException cause) {
+        return cause instanceof UnknownHostException ? "unknown host" : cause.getMessage();
     }
 
     private static ControlChannel attempt(

@@ -25,7 +25,11 @@ import org.slf4j.LoggerFactory;
 final class RunningJob implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(RunningJob.class);
     private static final Duration DRIVER_DEADLINE = Duration.ofSeconds(30);
-    private static final long KILL_MILLIS = 2_000;
+    private static final Duration KILL_DEADLINE = Duration.ofSeconds(2);
+    /** For a rank that has failed: it reports and ends by itself, or it is stuck and never will. */
+    private static final Duration LAST_WORDS = Duration.ofMillis(500);
+    /** A grandchild that holds a pipe open must not hold up the end of the run. */
+    private static final Duration OUTPUT_DEADLINE = Duration.ofSeconds(1);
 
     private final Launcher.Builder config;
     private final JobDirectory directory;
@@ -133,13 +137,14 @@ final class RunningJob implements AutoCloseable {
 
     private void supervise() {
         try {
-            CompletableFuture<?>[] exits = ranks.stream().map(this::watch).toArray(CompletableFuture[]::new);
-            CompletableFuture<Void> allExited = CompletableFuture.allOf(exits);
-            CompletableFuture.anyOf(allExited, failure).join();
+            List<CompletableFuture<Void>> exits =
+                    ranks.stream().map(this::watch).toList();
+            CompletableFuture.anyOf(all(exits), failure).join();
             if (failure.isDone()) {
-                endAll(allExited);
+                endAll(failure.join(), exits);
             }
-            ranks.forEach(RankProcess::drain);
+            long outputDeadline = System.nanoTime() + OUTPUT_DEADLINE.toNanos();
+            ranks.forEach(rank -> rank.drain(outputDeadline));
             List<Integer> exitCodes = ranks.stream().map(RankProcess::exitCode).toList();
             Optional<LaunchFailure> first =
                     Optional.ofNullable(failure.getNow(null)).map(this::withExitCode);
@@ -162,16 +167,24 @@ final class RunningJob implements AutoCloseable {
         });
     }
 
-    private void endAll(CompletableFuture<Void> allExited) {
-        LaunchFailure first = failure.join();
+    private void endAll(LaunchFailure first, List<CompletableFuture<Void>> exits) {
         LOG.warn("The run has failed: {}", first);
         coordinator.abort(new Failure(first.rank(), first.reason()));
-        if (!waitFor(allExited, config.gracePeriod.toMillis())) {
-            ranks.forEach(RankProcess::kill);
-            if (!waitFor(allExited, KILL_MILLIS)) {
-                LOG.error("Not all ranks have ended {} ms after they were killed", KILL_MILLIS);
-            }
+        long start = System.nanoTime();
+        List<CompletableFuture<Void>> survivors = new ArrayList<>(exits);
+        if (first.rank() >= 0) {
+            waitFor(exits.get(first.rank()), LAST_WORDS);
+            survivors.remove(first.rank());
         }
+        waitFor(all(survivors), config.gracePeriod.minusNanos(System.nanoTime() - start));
+        ranks.forEach(RankProcess::kill);
+        if (!waitFor(all(exits), KILL_DEADLINE)) {
+            LOG.error("Not all ranks have ended {} ms after they were killed", KILL_DEADLINE.toMillis());
+        }
+    }
+
+    private static CompletableFuture<Void> all(List<CompletableFuture<Void>> futures) {
+        return CompletableFuture.allOf(futures.toArray(CompletableFuture[]::new));
     }
 
     /** A lost connection is how a failure shows first; the exit code says more about it. */
@@ -185,9 +198,9 @@ final class RunningJob implements AutoCloseable {
         return new LaunchFailure(Kind.RANK_EXITED, first.rank(), first.reason() + "; " + ExitCodes.describe(code));
     }
 
-    private static boolean waitFor(CompletableFuture<Void> done, long millis) {
+    private static boolean waitFor(CompletableFuture<Void> done, Duration limit) {
         try {
-            done.get(millis, TimeUnit.MILLISECONDS);
+            done.get(limit.toNanos(), TimeUnit.NANOSECONDS);
             return true;
         } catch (TimeoutException e) {
             return false;
@@ -224,7 +237,7 @@ final class RunningJob implements AutoCloseable {
 
     private void cancelAtShutdown() {
         fail(Kind.CANCELLED, new Failure(CollectiveException.UNKNOWN_RANK, "the launcher was told to end"));
-        long millis = config.gracePeriod.toMillis() + 2 * KILL_MILLIS;
+        long millis = config.gracePeriod.plus(KILL_DEADLINE.multipliedBy(2)).toMillis();
         try {
             result.get(millis, TimeUnit.MILLISECONDS);
         } catch (InterruptedException | ExecutionException | TimeoutException e) {

@@ -159,7 +159,7 @@ public abstract class AllReduceContract extends GroupTest {
         int ranks = hosts.size();
         int hostCount = Set.copyOf(hosts).size();
         return switch (algorithm) {
-            case STAR, BINOMIAL_TREE -> 2L * (ranks - 1);
+            case STAR, BINOMIAL_TREE, CHAIN -> 2L * (ranks - 1);
             case RECURSIVE_DOUBLING -> doubling(ranks);
             case TWO_LEVEL -> 2L * (ranks - hostCount) + doubling(hostCount);
             default -> throw new IllegalArgumentException(algorithm.toString());

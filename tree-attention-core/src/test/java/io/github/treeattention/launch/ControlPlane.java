@@ -44,17 +44,12 @@ final class ControlPlane implements AutoCloseable {
     }
 
     RankEnvironment environment(int rank, int claimedWorldSize, String token) {
+        return environment(rank, claimedWorldSize, token, coordinator.address().getPort());
+    }
+
+    static RankEnvironment environment(int rank, int worldSize, String token, int port) {
         return new RankEnvironment(
-                rank,
-                claimedWorldSize,
-                rank,
-                claimedWorldSize,
-                "127.0.0.1",
-                coordinator.address().getPort(),
-                JOB,
-                token,
-                Path.of("/nowhere"),
-                Duration.ZERO);
+                rank, worldSize, rank, worldSize, "127.0.0.1", port, JOB, token, Path.of("/nowhere"), Duration.ZERO);
     }
 
     static Hello hello(RankEnvironment environment, Map<String, String> fingerprint) {

@@ -9,8 +9,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.launch.ControlPlane.Heard;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
@@ -77,6 +82,32 @@ class FailureDetectionTest {
     }
 
     @Test
+    void shouldNoticeACoordinatorThatIsSilent() throws Exception {
+        ControlSettings settings = FAST.withHeartbeat(Duration.ofMillis(50), Duration.ofMillis(400));
+        try (ControlPlane plane = new ControlPlane(1, settings);
+                ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            RankEnvironment environment = ControlPlane.environment(0, 1, ControlPlane.TOKEN, silent.getLocalPort());
+            Future<ControlConnection> joining = plane.join(environment, ControlPlane.hello(environment, Map.of()));
+            try (Socket socket = silent.accept()) {
+                long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(10);
+                ControlChannel channel = Handshake.asCoordinator(socket, Token.of(ControlPlane.TOKEN), deadline);
+                channel.receive(deadline);
+                channel.send(
+                        FrameType.ACCEPTED,
+                        new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit()).encode());
+                channel.send(FrameType.WELCOME, new Verdict.Members(1, 1, List.of("host")).encode());
+                long start = System.nanoTime();
+                Heard heard = ControlPlane.heard(joining.get()).get(20, TimeUnit.SECONDS);
+                assertEquals(
+                        new Failure(
+                                CollectiveException.UNKNOWN_RANK, "no sign of life from the coordinator for 400 ms"),
+                        heard.failure());
+                report("a silent coordinator, limit 400 ms", start, heard, 2_000);
+            }
+        }
+    }
+
+    @Test
     void shouldNotTakeAGoodbyeForAFailure() throws Exception {
         try (ControlPlane plane = new ControlPlane(3, FAST)) {
             List<ControlConnection> ranks = plane.joinAll();
@@ -100,6 +131,41 @@ class FailureDetectionTest {
                     new Failure(1, "out of memory"),
                     told.get(20, TimeUnit.SECONDS).failure());
             assertEquals(new Failure(1, "out of memory"), ranks.get(1).failure().orElseThrow());
+        }
+    }
+
+    @Test
+    void shouldPassOnWhatARankSaysOfAnother() throws Exception {
+        try (ControlPlane plane = new ControlPlane(3, FAST)) {
+            List<ControlConnection> ranks = plane.joinAll();
+            CompletableFuture<Heard> told = ControlPlane.heard(ranks.get(2));
+            CollectiveException thrown =
+                    ranks.get(0).report(new CollectiveException(1, "host", "allReduce", 7, "deadline: nothing", null));
+            assertEquals(1, thrown.failedRank());
+            Heard heard = told.get(20, TimeUnit.SECONDS);
+            assertEquals(new Failure(1, "deadline: nothing (reported by rank 0)"), heard.failure());
+        }
+    }
+
+    @Test
+    void shouldBlameTheRankThatAllWaitFor() throws Exception {
+        try (ControlPlane plane = new ControlPlane(4, FAST)) {
+            List<ControlConnection> ranks = plane.joinAll();
+            // 3 waits for 0, which waits for 2, which is stuck; 1 waits for 0 as well.
+            List<CompletableFuture<CollectiveException>> thrown = new ArrayList<>();
+            for (int[] pair : new int[][] {{3, 0}, {1, 0}, {0, 2}}) {
+                CollectiveException noticed =
+                        new CollectiveException(pair[1], "host", "allReduce", 7, "nothing from rank " + pair[1], null);
+                thrown.add(
+                        CompletableFuture.supplyAsync(() -> ranks.get(pair[0]).report(noticed)));
+            }
+            for (CompletableFuture<CollectiveException> one : thrown) {
+                CollectiveException verdict = one.get(20, TimeUnit.SECONDS);
+                assertEquals(2, verdict.failedRank(), verdict::getMessage);
+            }
+            assertEquals(
+                    new Failure(2, "nothing from rank 2 (reported by rank 0)"),
+                    ranks.get(2).failure().orElseThrow());
         }
     }
 

@@ -29,9 +29,9 @@ final class LaunchedRank {
             print("waiting");
             new CountDownLatch(1).await();
         }
+        Duration deadline = Duration.ofSeconds(args[0].equals("stuck") ? 2 : 60);
         String model = args[0].equals("mismatch") ? "model of rank " + rank : "one model";
-        try (RankSession session =
-                RankSession.join(environment, Map.of("model", model, "dtype", "f32"), Duration.ofSeconds(60))) {
+        try (RankSession session = RankSession.join(environment, Map.of("model", model, "dtype", "f32"), deadline)) {
             print("joined");
             switch (args[0]) {
                 case "loop" -> loop(session, Integer.parseInt(args[1]));
@@ -47,6 +47,27 @@ final class LaunchedRank {
                     loop(session, 10);
                     print("looping");
                     new CountDownLatch(1).await(); // never asks the network again
+                }
+                case "compute-and-listen" -> {
+                    CountDownLatch end = new CountDownLatch(1);
+                    session.onAbort(end::countDown);
+                    loop(session, 10);
+                    print("looping");
+                    end.await();
+                    print("heard of it");
+                }
+                case "stuck" -> {
+                    loop(session, 10);
+                    if (rank == Integer.parseInt(args[1])) {
+                        new CountDownLatch(1).await(); // alive for the control plane
+                    }
+                    loop(session, Integer.MAX_VALUE);
+                }
+                case "leave-early" -> {
+                    loop(session, 10);
+                    if (rank != Integer.parseInt(args[1])) {
+                        loop(session, Integer.MAX_VALUE);
+                    }
                 }
                 default -> throw new IllegalArgumentException(args[0]);
             }

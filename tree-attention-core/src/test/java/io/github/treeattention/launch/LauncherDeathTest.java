@@ -3,6 +3,7 @@ package io.github.treeattention.launch;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -12,6 +13,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
@@ -25,6 +27,10 @@ class LauncherDeathTest {
     private static final int RANKS = 2;
     private static final long GONE_MILLIS = 5_000;
 
+    /** What a rank prints when it does what the test wants. */
+    private static final Map<String, String> LINES =
+            Map.of("forever", "] looping", "compute", "] looping", "never-join", "] waiting");
+
     private Process launcher;
     private Path directory;
     private final List<ProcessHandle> children = new ArrayList<>();
@@ -32,33 +38,60 @@ class LauncherDeathTest {
     @Test
     void shouldEndRanksInACollectiveWhenTheLauncherIsKilled() throws Exception {
         launch(3_000, "forever");
-        assertEverythingEnds("kill -9 of the launcher, ranks in collectives", Process::destroyForcibly);
+        assertEverythingEnds("kill -9 of the launcher, ranks in collectives");
     }
 
     @Test
     void shouldEndRanksThatComputeWhenTheLauncherIsKilled() throws Exception {
         launch(1_500, "compute");
-        assertEverythingEnds("kill -9 of the launcher, ranks in computations, grace 1.5 s", Process::destroyForcibly);
+        assertEverythingEnds("kill -9 of the launcher, ranks in computations, grace 1.5 s");
     }
 
     @Test
     void shouldEndRanksThatNeverJoinedWhenTheLauncherIsKilled() throws Exception {
         launch(1_500, "never-join");
-        assertEverythingEnds("kill -9 of the launcher, ranks that never joined, grace 1.5 s", Process::destroyForcibly);
+        assertEverythingEnds("kill -9 of the launcher, ranks that never joined, grace 1.5 s");
     }
 
     @Test
     void shouldEndEverythingOnSigterm() throws Exception {
         launch(3_000, "forever");
-        assertEverythingEnds("SIGTERM of the launcher", Process::destroy);
+        launcher.destroy();
+        assertNothingIsLeftAtItsEnd("SIGTERM of the launcher");
         assertEquals(128 + 15, launcher.exitValue());
     }
 
     @Test
     void shouldEndEverythingOnSigint() throws Exception {
+        assumeTrue(canInterrupt(), "this process and therefore its children ignore SIGINT");
         launch(3_000, "forever");
-        assertEverythingEnds("SIGINT of the launcher", LauncherDeathTest::interrupt);
+        signal("INT", launcher.pid());
+        assertNothingIsLeftAtItsEnd("SIGINT of the launcher");
         assertEquals(128 + 2, launcher.exitValue());
+    }
+
+    @Test
+    void shouldEndEverythingOnSigintToAllProcesses() throws Exception {
+        assumeTrue(canInterrupt(), "this process and therefore its children ignore SIGINT");
+        launch(3_000, "forever");
+        children.forEach(child -> signal("INT", child.pid()));
+        signal("INT", launcher.pid());
+        assertNothingIsLeftAtItsEnd("SIGINT of launcher, driver and ranks");
+    }
+
+    @Test
+    void shouldEndRanksWhenTheLauncherIsStopped() throws Exception {
+        launch(3_000, "forever", "-Dtest.heartbeat.limit=1000");
+        long start = System.nanoTime();
+        signal("STOP", launcher.pid());
+        awaitEnd(children.subList(1, children.size()));
+        System.err.printf(
+                "SIGSTOP of the launcher, limit 1 s: ranks gone after %d ms%n",
+                (System.nanoTime() - start) / 1_000_000);
+        signal("CONT", launcher.pid());
+        assertTrue(launcher.waitFor(30, TimeUnit.SECONDS));
+        assertEquals(ExitCodes.GROUP_FAILED, launcher.exitValue());
+        assertFalse(Files.exists(directory), () -> directory + " is still there");
     }
 
     @AfterEach
@@ -67,18 +100,20 @@ class LauncherDeathTest {
         children.forEach(ProcessHandle::destroyForcibly);
     }
 
-    private void launch(long graceMillis, String mode) throws Exception {
-        List<String> command = List.of(
+    private void launch(long graceMillis, String mode, String... flags) throws Exception {
+        List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "--add-exports",
                 "java.base/jdk.internal.misc=ALL-UNNAMED",
-                "-Xmx64m",
+                "-Xmx64m"));
+        command.addAll(List.of(flags));
+        command.addAll(List.of(
                 "-cp",
                 System.getProperty("java.class.path"),
                 LaunchingProcess.class.getName(),
                 Long.toString(graceMillis),
                 Integer.toString(RANKS),
-                mode);
+                mode));
         launcher = new ProcessBuilder(command)
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();
@@ -88,7 +123,7 @@ class LauncherDeathTest {
                 .map(pid -> ProcessHandle.of(Long.parseLong(pid)).orElseThrow())
                 .forEach(children::add);
         for (int rank = 0; rank < RANKS; rank++) { // in whatever order
-            awaitLine(out, "[", mode.equals("never-join") ? "] waiting" : "] joined");
+            awaitLine(out, "[", LINES.get(mode));
         }
         assertTrue(Files.exists(directory.resolve("aeron").resolve("cnc.dat")));
     }
@@ -104,24 +139,67 @@ class LauncherDeathTest {
         throw new AssertionError("'" + start + "..." + end + "' was not printed: " + seen);
     }
 
-    private void assertEverythingEnds(String what, Ending ending) throws Exception {
+    /** Kills the launcher, which cannot clean up itself. */
+    private void assertEverythingEnds(String what) throws Exception {
         long start = System.nanoTime();
-        ending.end(launcher);
-        for (ProcessHandle child : children) {
-            child.onExit().get(30, TimeUnit.SECONDS);
-        }
+        launcher.destroyForcibly();
+        awaitEnd(children);
         assertTrue(launcher.waitFor(30, TimeUnit.SECONDS));
+        report(what, start);
+    }
+
+    private void assertNothingIsLeftAtItsEnd(String what) throws Exception {
+        long start = System.nanoTime();
+        assertTrue(launcher.waitFor(30, TimeUnit.SECONDS));
+        children.forEach(child -> assertFalse(isRunning(child), () -> "process " + child.pid() + " is left"));
+        report(what, start);
+    }
+
+    private void report(String what, long start) {
         long gone = (System.nanoTime() - start) / 1_000_000;
         System.err.printf("%s: everything gone after %d ms%n", what, gone);
         assertFalse(Files.exists(directory), () -> directory + " is still there");
         assertTrue(gone < GONE_MILLIS, () -> gone + " ms");
     }
 
-    private static void interrupt(Process process) throws IOException, InterruptedException {
-        new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
+    /** Whether SIGINT does anything here: a shell makes its background jobs ignore it, and they hand that on. */
+    private static boolean canInterrupt() throws IOException {
+        for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
+            if (line.startsWith("SigIgn:")) {
+                return (Long.parseUnsignedLong(
+                                        line.substring("SigIgn:".length()).strip(), 16)
+                                & 2)
+                        == 0;
+            }
+        }
+        return false;
     }
 
-    private interface Ending {
-        void end(Process process) throws IOException, InterruptedException;
+    private static void awaitEnd(List<ProcessHandle> processes) throws InterruptedException {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+        for (ProcessHandle process : processes) {
+            while (isRunning(process)) {
+                assertTrue(System.nanoTime() - deadline < 0, () -> "process " + process.pid() + " does not end");
+                TimeUnit.MILLISECONDS.sleep(5); // nobody tells of the end of a process that is no child
+            }
+        }
+    }
+
+    /** A process that has ended and that a stopped parent cannot take note of does not run. */
+    private static boolean isRunning(ProcessHandle process) {
+        try {
+            String stat = Files.readString(Path.of("/proc", Long.toString(process.pid()), "stat"));
+            return stat.charAt(stat.lastIndexOf(')') + 2) != 'Z';
+        } catch (IOException e) {
+            return false;
+        }
+    }
+
+    private static void signal(String name, long pid) {
+        try {
+            new ProcessBuilder("kill", "-" + name, Long.toString(pid)).start().waitFor();
+        } catch (IOException | InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
     }
 }

@@ -2,16 +2,21 @@ package io.github.treeattention.launch;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.launch.LaunchFailure.Kind;
+import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Predicate;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -38,8 +43,13 @@ class LauncherTest {
     }
 
     @Test
-    void shouldRunOneRank() throws Exception {
-        LaunchResult result = launcher(1, "loop", "20").build().run();
+    void shouldRunOneRankOnARelativeClassPath() throws Exception {
+        Path here = Path.of("").toAbsolutePath();
+        String relative = Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
+                .map(entry -> here.relativize(Path.of(entry).toAbsolutePath()).toString())
+                .collect(Collectors.joining(File.pathSeparator));
+        LaunchResult result =
+                launcher(1, "loop", "20").classPath(relative).build().run();
         assertEquals(new LaunchResult(List.of(0), Optional.empty()), result, transcript::toString);
     }
 
@@ -84,7 +94,6 @@ class LauncherTest {
         long stopped = System.currentTimeMillis();
         signal("STOP", job.ranks().get(2).handle());
         LaunchResult result = job.await();
-        // The stopped rank cannot use its grace period: all of it is spent on it.
         long gone = System.currentTimeMillis() - stopped;
         assertDetected("SIGSTOP of a rank, limit 1 s", stopped, 2, rank -> rank != 2, 2_000);
         assertNothingLeft(job);
@@ -110,6 +119,59 @@ class LauncherTest {
                 "kill -9 of a rank while the others compute, grace 1.5 s: everything gone after %d ms%n", gone);
         assertTrue(gone < GONE_MILLIS, () -> gone + " ms");
         assertNothingLeft(job);
+    }
+
+    @Test
+    void shouldInterruptAComputationThatAsksForIt() throws Exception {
+        RunningJob job = start("compute-and-listen");
+        transcript.await("looping", RANKS);
+        long killed = System.currentTimeMillis();
+        job.ranks().get(0).handle().destroyForcibly();
+        job.await();
+        long gone = System.currentTimeMillis() - killed;
+        System.err.printf("kill -9 of a rank while the others compute and listen: everything gone after %d ms%n", gone);
+        transcript.await("heard of it", RANKS - 1);
+        assertTrue(gone < 2_500, () -> gone + " ms, less than the grace period");
+        assertNothingLeft(job);
+    }
+
+    @Test
+    void shouldEndAllWhenARankLeavesThatOthersNeed() throws Exception {
+        RunningJob job = start("leave-early", "1");
+        LaunchResult result = job.await();
+        assertEquals(List.of(3, 0, 3), result.exitCodes(), transcript::toString);
+        transcript.failures().forEach(failed -> assertEquals(1, failed.failedRank(), failed::message));
+        LaunchFailure failure = result.failure().orElseThrow();
+        assertEquals(1, failure.rank(), failure::toString);
+        assertTrue(failure.reason().contains("has left the group"), failure::reason);
+        assertNothingLeft(job);
+    }
+
+    @Test
+    void shouldNameARankThatIsStuckWhileItsProcessLives() throws Exception {
+        RunningJob job = start("stuck", "1");
+        LaunchResult result = job.await();
+        assertEquals(List.of(3, 137, 3), result.exitCodes(), transcript::toString);
+        assertEquals(2, transcript.failures().size(), transcript::toString);
+        transcript.failures().forEach(failed -> assertEquals(1, failed.failedRank(), failed::message));
+        LaunchFailure failure = result.failure().orElseThrow();
+        System.err.println("a rank that is stuck, deadline of the calls 2 s: " + failure);
+        assertEquals(Kind.GROUP_FAILED, failure.kind());
+        assertEquals(1, failure.rank(), failure::toString);
+        assertNothingLeft(job);
+    }
+
+    @Test
+    void shouldSayWhatTheDriverPrintedWhenItCannotStart() {
+        IOException failure = assertThrows(IOException.class, () -> launcher(1, "loop", "1")
+                .classPath("/no/such/path")
+                .build()
+                .run());
+        assertTrue(
+                failure.getMessage()
+                        .startsWith("the media driver ended at its start with exit code 1; it printed: "
+                                + "Error: Could not find or load main class " + DriverMain.class.getName()),
+                failure::getMessage);
     }
 
     @Test

@@ -18,6 +18,9 @@ final class LaunchingProcess {
                 .arguments(List.of(args).subList(2, args.length))
                 .jvmFlags(List.of("-Xmx64m", "-XX:TieredStopAtLevel=1"))
                 .gracePeriod(Duration.ofMillis(Long.parseLong(args[0])))
+                .control(ControlSettings.defaults()
+                        .withHeartbeat(
+                                Duration.ofMillis(100), Duration.ofMillis(Long.getLong("test.heartbeat.limit", 5_000))))
                 .build()
                 .start();
         StringBuilder pids = new StringBuilder("pids " + job.driver().handle().pid());

@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -72,6 +73,24 @@ class RankEnvironmentTest {
         Map<String, String> variables = new HashMap<>(EXAMPLE.toVariables());
         variables.put(name, value);
         assertEquals(message, message(variables));
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=0 OMPI_COMM_WORLD_LOCAL_SIZE=2",
+        "SLURM_PROCID=2 SLURM_NTASKS=4 SLURM_LOCALID=0 SLURM_NTASKS_PER_NODE=2",
+        "SLURM_PROCID=9 SLURM_NTASKS=9 OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=0"
+                + " OMPI_COMM_WORLD_LOCAL_SIZE=2",
+        "JOB_COMPLETION_INDEX=2 WORLD_SIZE=4 LOCAL_WORLD_SIZE=2",
+        "RANK=2 WORLD_SIZE=4 LOCAL_RANK=0 LOCAL_WORLD_SIZE=2 SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_LOCALID=0",
+    })
+    void shouldUnderstandOtherStarters(String theirs) {
+        Map<String, String> variables = new HashMap<>(EXAMPLE.toVariables());
+        variables.keySet().removeAll(Set.of("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"));
+        for (String assignment : theirs.split(" ", -1)) {
+            variables.put(assignment.substring(0, assignment.indexOf('=')), assignment.replaceFirst(".*=", ""));
+        }
+        assertEquals(EXAMPLE, RankEnvironment.from(variables));
     }
 
     @Test

@@ -11,7 +11,6 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -50,7 +49,7 @@ class RendezvousTest {
     @Test
     void shouldWaitForACoordinatorThatStartsLater() throws Exception {
         int port = freePort();
-        RankEnvironment environment = environment(port);
+        RankEnvironment environment = ControlPlane.environment(0, 1, ControlPlane.TOKEN, port);
         CompletableFuture<ControlConnection> joining = CompletableFuture.supplyAsync(
                 () -> ControlConnection.join(environment, ControlPlane.hello(environment, Map.of()), FAST));
         assertThrows(TimeoutException.class, () -> joining.get(200, TimeUnit.MILLISECONDS), "nobody is there yet");
@@ -168,7 +167,7 @@ class RendezvousTest {
 
     @Test
     void shouldSayThatNobodyAnswers() throws Exception {
-        RankEnvironment environment = environment(freePort());
+        RankEnvironment environment = ControlPlane.environment(0, 1, ControlPlane.TOKEN, freePort());
         CollectiveException failure = assertThrows(
                 CollectiveException.class,
                 () -> ControlConnection.join(
@@ -195,20 +194,6 @@ class RendezvousTest {
         try (ServerSocket probe = new ServerSocket(0)) {
             return probe.getLocalPort();
         }
-    }
-
-    private static RankEnvironment environment(int port) {
-        return new RankEnvironment(
-                0,
-                1,
-                0,
-                1,
-                "127.0.0.1",
-                port,
-                ControlPlane.JOB,
-                ControlPlane.TOKEN,
-                Path.of("/nowhere"),
-                Duration.ZERO);
     }
 
     private static CollectiveException refusal(Future<ControlConnection> join) throws Exception {

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.ConnectException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -19,6 +20,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -110,12 +112,28 @@ class StrangerTest {
     }
 
     @Test
-    void shouldNotReflectTheCoordinatorsOwnProof() throws Exception {
-        try (ControlPlane plane = new ControlPlane(2, FAST);
-                Socket stranger = plane.connect()) {
-            byte[] nonce = new byte[Token.NONCE_LENGTH];
-            byte[] theirs = exchange(stranger, nonce);
-            assertEquals(0, verdict(stranger, Token.of(ControlPlane.TOKEN).derive("coordinator", nonce, theirs)));
+    void shouldNotTakeItsOwnProofForTheCoordinators() throws Exception {
+        try (ServerSocket server = new ServerSocket(0);
+                Socket rank = new Socket(InetAddress.getLoopbackAddress(), server.getLocalPort());
+                Socket mirror = server.accept()) {
+            long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(10);
+            CompletableFuture<Void> echoed = CompletableFuture.runAsync(() -> echo(mirror));
+            IOException refusal =
+                    assertThrows(ProtocolException.class, () -> Handshake.asRank(rank, Token.of("t"), deadline));
+            assertEquals("what answers at the coordinator's address does not hold the token", refusal.getMessage());
+            echoed.get(10, TimeUnit.SECONDS);
+        }
+    }
+
+    /** Answers a rank with all that it has said itself. */
+    private static void echo(Socket mirror) {
+        try {
+            mirror.getOutputStream().write(mirror.getInputStream().readNBytes(PREAMBLE));
+            byte[] proof = mirror.getInputStream().readNBytes(Token.MAC_LENGTH);
+            mirror.getOutputStream().write(1);
+            mirror.getOutputStream().write(proof);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
     }
 

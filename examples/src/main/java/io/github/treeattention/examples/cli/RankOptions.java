@@ -4,6 +4,7 @@ import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.AttentionKernelProvider;
 import io.github.treeattention.kernel.AttentionKernels;
 import java.util.List;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** How many processes, and how they attend together. */
@@ -12,11 +13,8 @@ final class RankOptions {
     /** Small enough that even short prompts reach every rank, large enough that kernels stream. */
     static final int PAGE_SIZE = 64;
 
-    @Option(
-            names = "--hosts",
-            paramLabel = "a:2,b:2",
-            description = "Hosts and ranks on each. This version starts ranks on this host only: localhost:N.")
-    private String hosts;
+    @Mixin
+    private HostsOption hosts;
 
     @Option(
             names = "--strategy",
@@ -50,17 +48,7 @@ final class RankOptions {
 
     /** The number of ranks asked for by {@code --ranks}, or by {@code --hosts} where that is given. */
     int checkedRanks(int ranks) {
-        int wanted = ranks;
-        if (hosts != null) {
-            if (!hosts.matches("(localhost|127\\.0\\.0\\.1)(:[1-8])?")) {
-                throw new InputException(
-                        "--hosts: this version starts ranks on this host only: want localhost or localhost:N,"
-                                + " got '" + hosts + "'");
-            }
-            if (hosts.contains(":")) {
-                wanted = Integer.parseInt(hosts.substring(hosts.indexOf(':') + 1));
-            }
-        }
+        int wanted = hosts.ranks(ranks);
         if (wanted < 1 || wanted > MAX_RANKS) {
             throw new InputException("--ranks must be 1.." + MAX_RANKS + ": got " + wanted);
         }

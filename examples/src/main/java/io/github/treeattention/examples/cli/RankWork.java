@@ -46,8 +46,6 @@ final class RankWork {
             } else {
                 result = Generation.follow(decoder);
             }
-            boolean stopped = result.stopReason() == Generation.StopReason.STOP_TOKEN;
-            int steps = result.ids().size() - (stopped ? 0 : 1); // the last token wanted is not read again
             long decodeBytes = result.decodeTraffic().payloadBytes();
             RunReport.Rank counters = new RunReport.Rank(
                     communicator.rank(),
@@ -59,7 +57,7 @@ final class RankWork {
                     result.promptTokens(),
                     result.prefillSeconds(),
                     result.decodeSeconds(),
-                    steps,
+                    result.decodeSteps(),
                     kernel.description(),
                     counters);
         }

@@ -1,6 +1,7 @@
 package io.github.treeattention.examples.cli;
 
 import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -13,7 +14,13 @@ import picocli.CommandLine.Spec;
         mixinStandardHelpOptions = true,
         versionProvider = Version.class,
         description = "Exact attention over contexts that one process cannot hold, spread over JVM processes.",
-        subcommands = {DemoCommand.class, GenerateCommand.class, InfoCommand.class, CommandLine.HelpCommand.class},
+        subcommands = {
+            DemoCommand.class,
+            GenerateCommand.class,
+            LaunchCommand.class,
+            InfoCommand.class,
+            CommandLine.HelpCommand.class
+        },
         synopsisSubcommandLabel = "COMMAND",
         footer = {
             "",
@@ -29,12 +36,17 @@ public final class TreeAttn implements Runnable {
     private TreeAttn() {}
 
     public static void main(String[] args) {
-        System.exit(execute(args));
+        System.exit(execute(
+                new PrintWriter(System.out, true, StandardCharsets.UTF_8),
+                new PrintWriter(System.err, true, StandardCharsets.UTF_8),
+                args));
     }
 
     /** Runs a command line and returns its exit code. */
-    static int execute(String... args) {
+    static int execute(PrintWriter out, PrintWriter err, String... args) {
         return new CommandLine(new TreeAttn())
+                .setOut(out)
+                .setErr(err)
                 .setCaseInsensitiveEnumValuesAllowed(true)
                 .setParameterExceptionHandler(TreeAttn::onBadUsage)
                 .setExecutionExceptionHandler((failure, command, parsed) -> onFailure(failure, command))

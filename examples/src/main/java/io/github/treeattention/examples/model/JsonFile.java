@@ -24,14 +24,17 @@ final class JsonFile {
         if (length > maxBytes) {
             throw new ModelFormatException(file, "want at most " + maxBytes + " bytes of JSON, got " + length);
         }
+        byte[] content = Files.readAllBytes(file);
         try {
-            JsonNode root = MAPPER.readTree(Files.readAllBytes(file));
+            JsonNode root = MAPPER.readTree(content);
             if (!root.isObject()) {
                 throw new ModelFormatException(file, "want a JSON object, got " + root.getNodeType());
             }
             return root;
         } catch (JsonProcessingException failure) {
             throw new ModelFormatException(file, "want a JSON object: " + failure.getOriginalMessage(), failure);
+        } catch (IOException failure) { // from memory, so it is about characters
+            throw new ModelFormatException(file, "want a JSON object: " + failure.getMessage(), failure);
         }
     }
 }

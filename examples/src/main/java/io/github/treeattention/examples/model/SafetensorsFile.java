@@ -83,7 +83,7 @@ final class SafetensorsFile implements Closeable {
         }
     }
 
-    private Map<String, Tensor> parse(byte[] header) throws IOException {
+    private Map<String, Tensor> parse(byte[] header) {
         Map<String, Tensor> found = new LinkedHashMap<>();
         try (JsonParser parser = JSON.createParser(header)) {
             expect(parser, parser.nextToken(), JsonToken.START_OBJECT);
@@ -102,6 +102,8 @@ final class SafetensorsFile implements Closeable {
             failure.clearLocation();
             throw new ModelFormatException(
                     file, "the header must be JSON as safetensors has it: " + failure.getOriginalMessage(), failure);
+        } catch (IOException failure) { // from memory, so it is about characters
+            throw new ModelFormatException(file, "the header must be JSON: " + failure.getMessage(), failure);
         }
         return found;
     }

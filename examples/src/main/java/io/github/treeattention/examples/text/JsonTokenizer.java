@@ -65,7 +65,7 @@ final class JsonTokenizer implements Tokenizer {
         return new JsonTokenizer(library, pieces, config);
     }
 
-    private static byte[][] pieces(Path file, byte[] content, int vocabSize) throws IOException {
+    private static byte[][] pieces(Path file, byte[] content, int vocabSize) {
         try {
             JsonNode root = new JsonMapper().readTree(content);
             byte[][] pieces = new TokenPieces(root, vocabSize).read();
@@ -81,6 +81,8 @@ final class JsonTokenizer implements Tokenizer {
         } catch (JsonProcessingException failure) {
             throw new ModelFormatException(
                     file, "a tokenizer is a JSON object: " + failure.getOriginalMessage(), failure);
+        } catch (IOException failure) { // from memory, so it is about characters
+            throw new ModelFormatException(file, "a tokenizer is a JSON object: " + failure.getMessage(), failure);
         } catch (IllegalArgumentException failure) {
             throw new ModelFormatException(file, failure.getMessage(), failure);
         }

@@ -1,21 +1,21 @@
 package io.github.treeattention.collective.aeron;
 
 import io.aeron.Aeron;
-import io.aeron.exceptions.DriverTimeoutException;
+import io.aeron.CommonContext;
+import io.aeron.exceptions.AeronException;
 import io.github.treeattention.collective.AbortSignal;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.Transport;
 import io.github.treeattention.collective.TransportException;
+import java.io.File;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.concurrent.locks.LockSupport;
 import org.agrona.CloseHelper;
 import org.agrona.concurrent.SleepingMillisIdleStrategy;
 
@@ -26,6 +26,9 @@ import org.agrona.concurrent.SleepingMillisIdleStrategy;
  * <p>Every JVM that uses it needs {@code --add-exports java.base/jdk.internal.misc=ALL-UNNAMED}.
  */
 public final class AeronTransport implements Transport {
+    /** Aeron's default: shorter ones kill healthy clients on busy machines. */
+    private static final long DRIVER_TIMEOUT_MS = 10_000;
+
     private final ProcessGroup group;
     private final Aeron aeron;
     private final AeronLink[] links;
@@ -72,12 +75,17 @@ public final class AeronTransport implements Transport {
                 AeronDirectory.linkBytes() * (neighbours(config.group()).size() - 1));
         StreamIds.check(config.group());
         AtomicReference<Throwable> error = new AtomicReference<>();
-        Aeron aeron = connectClient(config, error);
+        long deadline = System.nanoTime() + config.connectTimeout().toNanos();
+        Connecting connecting = new Connecting(config, deadline);
+        Aeron aeron = connectClient(config, connecting, error);
         try {
             AeronLink[] links = openLinks(aeron, config.group());
             AeronTransport transport = new AeronTransport(config.group(), aeron, links, error);
-            transport.awaitLinks(config);
+            transport.awaitLinks(connecting);
             return transport;
+        } catch (AeronException failure) {
+            CloseHelper.quietClose(aeron);
+            throw connecting.failure(CollectiveException.UNKNOWN_RANK, failure.getMessage(), failure);
         } catch (RuntimeException | Error failure) {
             CloseHelper.quietClose(aeron);
             throw failure;
@@ -89,23 +97,35 @@ public final class AeronTransport implements Transport {
         return AeronDirectory.requiredBytes(worldSize);
     }
 
-    private static Aeron connectClient(Config config, AtomicReference<Throwable> error) {
+    private static Aeron connectClient(Config config, Connecting connecting, AtomicReference<Throwable> error) {
+        File directory = config.aeronDirectory().toFile();
+        while (!CommonContext.isDriverActive(directory, DRIVER_TIMEOUT_MS, ignored -> {})) {
+            connecting.pause(CollectiveException.UNKNOWN_RANK, () -> "no media driver runs in " + directory);
+        }
         Aeron.Context context = new Aeron.Context()
-                .aeronDirectoryName(config.aeronDirectory().toString())
+                .aeronDirectoryName(directory.toString())
                 .clientName("treeattn-rank-" + config.group().rank())
-                .driverTimeoutMs(config.connectTimeout().toMillis())
+                .driverTimeoutMs(DRIVER_TIMEOUT_MS)
                 .awaitingIdleStrategy(new SleepingMillisIdleStrategy(1))
-                .errorHandler(failure -> error.compareAndSet(null, failure));
+                // A rank whose main thread has died of an exception must not linger because of this thread.
+                .threadFactory(AeronTransport::daemon)
+                .errorHandler(failure -> noteError(error, failure));
         try {
             return Aeron.connect(context);
-        } catch (DriverTimeoutException failure) {
-            throw new CollectiveException(
-                    CollectiveException.UNKNOWN_RANK,
-                    "",
-                    "connect",
-                    0,
-                    "no media driver runs in " + config.aeronDirectory(),
-                    failure);
+        } catch (AeronException failure) {
+            throw connecting.failure(CollectiveException.UNKNOWN_RANK, failure.getMessage(), failure);
+        }
+    }
+
+    private static Thread daemon(Runnable task) {
+        Thread thread = new Thread(task);
+        thread.setDaemon(true);
+        return thread;
+    }
+
+    private static void noteError(AtomicReference<Throwable> error, Throwable failure) {
+        if (!(failure instanceof AeronException e) || e.category() != AeronException.Category.WARN) {
+            error.compareAndSet(null, failure);
         }
     }
 
@@ -136,24 +156,15 @@ public final class AeronTransport implements Transport {
         return ranks;
     }
 
-    private void awaitLinks(Config config) {
-        long deadline = System.nanoTime() + config.connectTimeout().toNanos();
+    private void awaitLinks(Connecting connecting) {
         List<Integer> missing = missing();
         while (!missing.isEmpty()) {
-            int first = missing.get(0);
-            AbortSignal.Failure failure = config.abort().failure().orElse(null);
-            if (failure != null) {
-                throw connectFailure(failure.rank(), failure.reason(), null);
-            }
             Throwable driverError = error.get();
             if (driverError != null) {
-                throw connectFailure(CollectiveException.UNKNOWN_RANK, driverError.toString(), driverError);
+                throw connecting.failure(CollectiveException.UNKNOWN_RANK, driverError.toString(), driverError);
             }
-            if (System.nanoTime() - deadline > 0) {
-                throw connectFailure(
-                        first, "ranks " + missing + " did not connect within " + config.connectTimeout(), null);
-            }
-            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1));
+            String who = missing.size() == 1 ? "it" : "ranks " + missing;
+            connecting.pause(missing.get(0), () -> who + " did not join");
             missing = missing();
         }
     }
@@ -166,11 +177,6 @@ public final class AeronTransport implements Transport {
             }
         }
         return ranks;
-    }
-
-    private CollectiveException connectFailure(int rank, String why, Throwable cause) {
-        String host = rank >= 0 && rank < group.worldSize() ? group.host(rank) : "";
-        return new CollectiveException(rank, host, "connect", 0, why, cause);
     }
 
     @Override

@@ -7,6 +7,7 @@ import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import org.agrona.CloseHelper;
 import org.agrona.concurrent.BackoffIdleStrategy;
 
 /**
@@ -16,6 +17,8 @@ import org.agrona.concurrent.BackoffIdleStrategy;
  */
 public final class MediaDriverMain {
     private static final String USAGE = "usage: MediaDriverMain AERON_DIRECTORY, or -Daeron.dir=AERON_DIRECTORY";
+
+    private MediaDriver driver;
 
     private MediaDriverMain() {}
 
@@ -35,11 +38,25 @@ public final class MediaDriverMain {
     static void run(Path directory, InputStream parent) throws IOException {
         JvmFlags.require();
         AeronDirectory.requireOwn(directory);
-        try (MediaDriver driver = MediaDriver.launch(context(directory))) {
-            makePrivate(directory);
-            Runtime.getRuntime().addShutdownHook(new Thread(driver::close, "media-driver-close"));
+        MediaDriverMain main = new MediaDriverMain();
+        // Before the launch: a signal that comes during it must find the hook, which then waits for the launch to end.
+        Runtime.getRuntime().addShutdownHook(new Thread(main::close, "media-driver-close"));
+        try {
+            main.launch(directory);
             awaitEnd(parent);
+        } finally {
+            main.close();
         }
+    }
+
+    private synchronized void launch(Path directory) throws IOException {
+        driver = MediaDriver.launch(context(directory));
+        makePrivate(directory);
+    }
+
+    private synchronized void close() {
+        CloseHelper.close(driver);
+        driver = null;
     }
 
     /** Few threads and little memory: frames between ranks do not pass through the driver, it only connects them. */

@@ -36,7 +36,7 @@ final class TestDriver implements AutoCloseable {
 
     AeronTransport join(ProcessGroup group) {
         return AeronTransport.connect(
-                new AeronTransport.Config(directory(), group, Duration.ofSeconds(30), AbortSignal.NEVER));
+                new AeronTransport.Config(directory(), group, Duration.ofSeconds(15), AbortSignal.NEVER));
     }
 
     @Override

@@ -1,0 +1,74 @@
+package io.github.treeattention.examples.cli;
+
+import io.github.treeattention.launch.LaunchResult;
+import io.github.treeattention.launch.Launcher;
+import java.io.File;
+import java.io.IOException;
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** {@code treeattn launch}. */
+@Command(
+        name = "launch",
+        mixinStandardHelpOptions = true,
+        description =
+                "Starts the processes of a run on this host: a media driver and N ranks of a main class, whose output"
+                        + " is forwarded with the rank in brackets. When one fails, all are stopped.",
+        footer = {
+            "",
+            "Each rank finds RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT in its environment and joins with",
+            "RankSession.join(RankEnvironment.current(), ...).",
+            "",
+            "Example:",
+            "  treeattn launch -n 4 -- io.github.treeattention.examples.TreeDecode"
+        })
+final class LaunchCommand implements Callable<Integer> {
+    private static final int MOST_RANKS = 64;
+
+    @Option(
+            names = "-n",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "Ranks, 1..64. Default: ${DEFAULT-VALUE}.")
+    private int n;
+
+    @Mixin
+    private HostsOption hosts;
+
+    @Option(
+            names = "--class-path",
+            paramLabel = "PATH",
+            description = "Where the main class is, in front of the project's own class path.")
+    private String classPath;
+
+    @Option(names = "--jvm-flag", paramLabel = "FLAG", description = "A JVM flag of the ranks; may be repeated.")
+    private List<String> jvmFlags = List.of();
+
+    @Parameters(index = "0", paramLabel = "MAIN_CLASS", description = "What every rank runs.")
+    private String mainClass;
+
+    @Parameters(index = "1..*", arity = "0..*", paramLabel = "ARGS", description = "Its arguments.")
+    private List<String> arguments = List.of();
+
+    @Override
+    public Integer call() throws IOException, InterruptedException {
+        int ranks = hosts.ranks(n);
+        if (ranks < 1 || ranks > MOST_RANKS) {
+            throw new InputException("-n must be 1.." + MOST_RANKS + ": got " + ranks);
+        }
+        Launcher.Builder launcher =
+                Launcher.builder(ranks, mainClass).arguments(arguments).jvmFlags(jvmFlags);
+        if (classPath != null) {
+            launcher.classPath(classPath + File.pathSeparator + System.getProperty("java.class.path"));
+        }
+        LaunchResult result = launcher.build().run();
+        result.failure().ifPresent(failure -> {
+            throw new RankFailedException("the run failed: " + failure, ProcessRun.exitCode(failure, result));
+        });
+        return ExitCode.DONE;
+    }
+}

@@ -1,0 +1,183 @@
+package io.github.treeattention.kernel;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvLayout;
+import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.cache.KvType;
+import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
+import java.util.Arrays;
+
+/**
+ * The gradients of one key/value head's keys and of the query rows that read it, tile by tile: probabilities come back
+ * from lse, {@code dS = P * (dOut.v - (rowsum(dOut * out) - dLse))}. Written like {@link JavaKernel}, tiles transposed.
+ */
+final class JavaBackward {
+    private static final int TILE = 128;
+
+    private final AttentionSpec spec;
+    private final float scale;
+    private final float[] keys; // [headDim][TILE]
+    private final float[] values; // [valueDim][TILE]
+    private final float[] dKeys; // [headDim][TILE]
+    private final float[] dValues; // [valueDim][TILE]
+    private final float[] weight = new float[TILE]; // scores, then probabilities
+    private final float[] slope = new float[TILE]; // dOut.v, then d loss / d score
+    private final float[] query;
+    private final float[] dQuery;
+    private final float[] out;
+    private final float[] dOut;
+
+    JavaBackward(AttentionSpec spec) {
+        this.spec = spec;
+        this.scale = (float) spec.scale();
+        this.keys = new float[spec.headDim() * TILE];
+        this.values = new float[spec.valueDim() * TILE];
+        this.dKeys = new float[spec.headDim() * TILE];
+        this.dValues = new float[spec.valueDim() * TILE];
+        this.query = new float[spec.headDim()];
+        this.dQuery = new float[spec.headDim()];
+        this.out = new float[spec.valueDim()];
+        this.dOut = new float[spec.valueDim()];
+    }
+
+    /** Adds what one batch row and key/value head contribute. */
+    void run(
+            Queries queries,
+            KvShard shard,
+            int b,
+            int kvHead,
+            AttentionState state,
+            AttentionState stateGradient,
+            AttentionGradients gradients) {
+        int keysBefore = 0;
+        int allKeys = (int) shard.totalLength();
+        for (int page = 0; page < shard.pageCount(); page++) {
+            for (int from = 0; from < shard.length(page); from += TILE) {
+                int length = Math.min(TILE, shard.length(page) - from);
+                loadTile(shard, page, kvHead, from, length);
+                for (int row = 0; row < spec.groupSize() * queries.count(); row++) {
+                    int head = kvHead * spec.groupSize() + row / queries.count();
+                    int i = row % queries.count();
+                    long seen = queries.firstPosition(b) + i - (shard.start(page) + from); // tile-local position
+                    addRow(queries, state, stateGradient, gradients, new int[] {b, head, i}, seen, length);
+                }
+                int first = kvHead * allKeys + keysBefore + from;
+                addTile(dKeys, gradients.keys(b), first, spec.headDim(), length);
+                addTile(dValues, gradients.values(b), first, spec.valueDim(), length);
+            }
+            keysBefore += shard.length(page);
+        }
+    }
+
+    private void loadTile(KvShard shard, int page, int kvHead, int from, int length) {
+        KvLayout layout = shard.layout();
+        int size = layout.type().bytes();
+        int keyAt = shard.keyOffset() + (kvHead * layout.pageSize() + from) * layout.headDim() * size;
+        int valueAt = shard.valueOffset() + (kvHead * layout.pageSize() + from) * layout.valueDim() * size;
+        transpose(shard.keyPage(page), keyAt, layout.type(), layout.headDim(), length, keys);
+        transpose(shard.valuePage(page), valueAt, layout.type(), layout.valueDim(), length, values);
+        Arrays.fill(dKeys, 0);
+        Arrays.fill(dValues, 0);
+    }
+
+    private static void transpose(ByteBuffer memory, int at, KvType type, int dim, int length, float[] tile) {
+        int next = at;
+        for (int j = 0; j < length; j++) {
+            for (int d = 0; d < dim; d++, next += type.bytes()) {
+                tile[d * TILE + j] = type == KvType.F32 ? memory.getFloat(next) : type.decode16(memory.getShort(next));
+            }
+        }
+    }
+
+    private void addRow(
+            Queries queries,
+            AttentionState state,
+            AttentionState stateGradient,
+            AttentionGradients gradients,
+            int[] place,
+            long seen,
+            int length) {
+        int to = spec.causal() ? (int) Math.min(length, seen + 1) : length;
+        int from = spec.slidingWindow() > 0 ? (int) Math.max(0, seen - spec.slidingWindow() + 1) : 0;
+        int stateAt = state.rowIndex(place[0], place[1], place[2]);
+        float lse = state.rows().get(stateAt + spec.valueDim());
+        if (from >= to || lse == Float.NEGATIVE_INFINITY) {
+            return;
+        }
+        int queryAt = ((place[0] * queries.heads() + place[1]) * queries.count() + place[2]) * spec.headDim();
+        queries.values().get(queryAt, query);
+        state.rows().get(stateAt, out);
+        stateGradient.rows().get(stateAt, dOut);
+        double delta = -stateGradient.rows().get(stateAt + spec.valueDim());
+        for (int d = 0; d < out.length; d++) {
+            delta += (double) out[d] * dOut[d];
+        }
+        dots(query, keys, weight);
+        dots(dOut, values, slope);
+        differentiate(from, to, lse, (float) delta);
+        addOuter(weight, dOut, dValues);
+        addOuter(slope, query, dKeys);
+        gradients.queries().get(queryAt, dQuery);
+        for (int d = 0; d < dQuery.length; d++) {
+            float sum = 0;
+            for (int j = from; j < to; j++) {
+                sum += slope[j] * keys[d * TILE + j];
+            }
+            dQuery[d] += sum;
+        }
+        gradients.queries().put(queryAt, dQuery);
+    }
+
+    /** {@code result[j] = row . tile[.][j]}. */
+    private static void dots(float[] row, float[] tile, float[] result) {
+        Arrays.fill(result, 0);
+        for (int d = 0; d < row.length; d++) {
+            float x = row[d];
+            for (int j = 0; j < TILE; j++) {
+                result[j] += x * tile[d * TILE + j];
+            }
+        }
+    }
+
+    /** Scores to probabilities, {@code dOut.v} to {@code d loss / d (q.k)}; 0 for keys that the row does not see. */
+    private void differentiate(int from, int to, float lse, float delta) {
+        for (int j = 0; j < TILE; j++) {
+            if (j < from || j >= to) {
+                weight[j] = 0;
+                slope[j] = 0;
+                continue;
+            }
+            float score = weight[j] * scale;
+            float capSlope = 1;
+            if (spec.softCap() > 0) {
+                double bent = Math.tanh(score / spec.softCap());
+                score = (float) (spec.softCap() * bent);
+                capSlope = (float) (1 - bent * bent);
+            }
+            weight[j] = (float) Math.exp(score - lse);
+            slope[j] = weight[j] * (slope[j] - delta) * capSlope * scale;
+        }
+    }
+
+    /** {@code tile[d][j] += row[d] * factor[j]}. */
+    private static void addOuter(float[] factor, float[] row, float[] tile) {
+        for (int d = 0; d < row.length; d++) {
+            float x = row[d];
+            for (int j = 0; j < TILE; j++) {
+                tile[d * TILE + j] += x * factor[j];
+            }
+        }
+    }
+
+    private static void addTile(float[] tile, FloatBuffer sums, int firstRow, int dim, int length) {
+        for (int j = 0; j < length; j++) {
+            for (int d = 0; d < dim; d++) {
+                int at = (firstRow + j) * dim + d;
+                sums.put(at, sums.get(at) + tile[d * TILE + j]);
+            }
+        }
+    }
+}
