@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.SerializationFeature;
 import io.github.treeattention.kernel.AttentionKernelProvider;
 import io.github.treeattention.kernel.AttentionKernels;
 import io.github.treeattention.launch.SharedMemory;
+import io.github.treeattention.nativeops.NativeOps;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -53,6 +54,9 @@ final class InfoCommand implements Callable<Integer> {
         Map<String, Object> machine = new LinkedHashMap<>();
         machine.put("system", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
         machine.put("cores", Runtime.getRuntime().availableProcessors());
+        machine.put(
+                "isa of native kernel",
+                NativeOps.isAvailable() ? NativeOps.activeIsa() : "none: the native kernel is not usable");
         machine.put(
                 "memory available",
                 Memory.available().isPresent() ? Memory.human(Memory.available().getAsLong()) : "unknown");
