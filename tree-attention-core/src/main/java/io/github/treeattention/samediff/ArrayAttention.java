@@ -82,7 +82,7 @@ public final class ArrayAttention {
         DenseArray lseMemory =
                 DenseArray.of(lse != null ? lse : Nd4j.createUninitialized(out.dataType(), problem.lseShape(), 'c'));
         try {
-            if (KernelForward.serves(problem)) {
+            if (KernelInputs.serves(problem)) {
                 KernelForward.run(problem, outMemory, lseMemory);
             } else {
                 BlockwiseForward.run(problem, outMemory, lseMemory);
@@ -103,7 +103,7 @@ public final class ArrayAttention {
         if (dLse != null) {
             requireShape("dLse", dLse, problem.lseShape(), type);
         }
-        gradients.dQ().assign(0); // grows key tile by key tile
+        gradients.dQ().assign(0); // grows key by key
         BlockwiseBackward.Gradients arrays = new BlockwiseBackward.Gradients(
                 DenseArray.of(result.out()),
                 DenseArray.of(result.lse()),
@@ -113,7 +113,13 @@ public final class ArrayAttention {
                 DenseArray.ofResult(gradients.dK()),
                 DenseArray.ofResult(gradients.dV()));
         try {
-            BlockwiseBackward.run(problem, arrays);
+            if (KernelInputs.serves(problem)) {
+                gradients.dK().assign(0);
+                gradients.dV().assign(0);
+                KernelBackward.run(problem, arrays);
+            } else {
+                BlockwiseBackward.run(problem, arrays);
+            }
         } finally {
             Reference.reachabilityFence(arrays);
             Reference.reachabilityFence(problem);

@@ -105,6 +105,22 @@ class ArrayAttentionTest {
             }
             assertEquals(0, difference(numeric, got.get(n)), 1e-8, "input " + n);
         }
+        DataType single = DataType.FLOAT;
+        INDArray qf = q.castTo(single);
+        INDArray kf = k.castTo(single);
+        INDArray vf = v.castTo(single);
+        ArrayAttention.Gradients rounded = ArrayAttention.backward(
+                qf,
+                kf,
+                vf,
+                mask,
+                options,
+                ArrayAttention.forward(qf, kf, vf, mask, options),
+                dOut.castTo(single),
+                dLse.castTo(single));
+        assertEquals(0, difference(gradients.dQ(), rounded.dQ()), 2e-5);
+        assertEquals(0, difference(gradients.dK(), rounded.dK()), 2e-5);
+        assertEquals(0, difference(gradients.dV(), rounded.dV()), 2e-5);
     }
 
     /** In plain Java: thousands of these run. */

@@ -19,6 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.dataset.DataSet;
 import org.nd4j.linalg.learning.config.Adam;
@@ -78,6 +79,27 @@ class SelfAttentionParityTest {
             ours.fit(data);
         }
         assertEquals(0, difference(stock.params(), ours.params()), 1e-11);
+    }
+
+    /** On the fastest kernel, which DOUBLE never sees. */
+    @Test
+    void shouldTrainLikeStockInFloat() {
+        MultiLayerNetwork stock = network(sequence(new Sgd(0.1), WorkspaceMode.ENABLED, lstm(), Nets.stock()))
+                .convertDataType(DataType.FLOAT);
+        MultiLayerNetwork ours = network(sequence(
+                        new Sgd(0.1),
+                        WorkspaceMode.ENABLED,
+                        lstm(),
+                        Nets.ours().stockGradientScale(true).build()))
+                .convertDataType(DataType.FLOAT);
+        INDArray mask = mask(6, 6, 3, 4).castTo(DataType.FLOAT);
+        DataSet data =
+                new DataSet(features(3, 6).castTo(DataType.FLOAT), labels(3, 6).castTo(DataType.FLOAT), mask, mask);
+        for (int i = 0; i < 10; i++) {
+            stock.fit(data);
+            ours.fit(data);
+        }
+        assertEquals(0, difference(stock.params(), ours.params()), 1e-4);
     }
 
     @Test
