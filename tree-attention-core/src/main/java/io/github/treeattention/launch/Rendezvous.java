@@ -1,6 +1,7 @@
 package io.github.treeattention.launch;
 
 import java.io.IOException;
+import java.net.ConnectException;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.UnknownHostException;
@@ -34,7 +35,10 @@ final class Rendezvous {
     }
 
     private static String describe(IOException cause) {
-        return cause instanceof UnknownHostException ? "unknown host" : cause.getMessage();
+        if (cause instanceof UnknownHostException) {
+            return "unknown host";
+        }
+        return cause.getMessage() == null ? "the connection was closed" : cause.getMessage();
     }
 
     private static ControlChannel attempt(
@@ -46,6 +50,10 @@ final class Rendezvous {
             // Resolved anew each time: a name may appear in the name service after its process.
             InetSocketAddress address = new InetSocketAddress(environment.masterAddress(), environment.masterPort());
             socket.connect(address, (int) TimeUnit.NANOSECONDS.toMillis(left));
+            if (socket.getLocalSocketAddress().equals(socket.getRemoteSocketAddress())) {
+                // TCP may connect a local port in the ephemeral range with itself where nobody listens.
+                throw new ConnectException("Connection refused");
+            }
             socket.setTcpNoDelay(true);
             return Handshake.asRank(socket, token, System.nanoTime() + left);
         } catch (IOException e) {

@@ -167,7 +167,8 @@ class RendezvousTest {
 
     @Test
     void shouldSayThatNobodyAnswers() throws Exception {
-        RankEnvironment environment = ControlPlane.environment(0, 1, ControlPlane.TOKEN, freePort());
+        // Below the ephemeral ports, so that no other process on this host comes by it between two tries.
+        RankEnvironment environment = ControlPlane.environment(0, 1, ControlPlane.TOKEN, 1);
         CollectiveException failure = assertThrows(
                 CollectiveException.class,
                 () -> ControlConnection.join(
