@@ -1,5 +1,6 @@
 package io.github.treeattention.nativeops;
 
+import java.util.List;
 import java.util.Optional;
 
 /**
@@ -9,6 +10,8 @@ import java.util.Optional;
 public final class NativeOps {
     /** System property: threads a kernel call may use; else {@code TREE_ATTENTION_THREADS}, else one per core. */
     public static final String THREADS_PROPERTY = "treeattention.threads";
+
+    private static final String MAX_ISA_VARIABLE = "TREE_ATTENTION_MAX_ISA";
 
     @SuppressWarnings("StaticAssignmentOfThrowable") // kept to be told at every question, thrown by none
     private static final Throwable UNAVAILABILITY_CAUSE = load();
@@ -66,11 +69,26 @@ public final class NativeOps {
         }
     }
 
+    /** A tier that is not understood would cap nothing, silently. */
+    private static void requireKnownCap(String cap) {
+        if (cap != null
+                && !cap.isEmpty()
+                && !List.of("generic", "avx2", "avx512").contains(cap)) {
+            throw new IllegalArgumentException(
+                    MAX_ISA_VARIABLE + " must be generic, avx2 or avx512: got '" + cap + "'");
+        }
+    }
+
     private static Throwable load() {
         try {
             NativeLibraryLoader.load();
+            requireKnownCap(System.getenv(MAX_ISA_VARIABLE));
             String threads = System.getProperty(THREADS_PROPERTY);
             if (threads != null) {
+                if (!threads.matches("[1-9]\\d{0,3}")) {
+                    throw new IllegalArgumentException(
+                            THREADS_PROPERTY + " must be a number of threads, 1..9999: got '" + threads + "'");
+                }
                 Bindings.check(Bindings.setThreads(Integer.parseInt(threads)));
             }
             return null;

@@ -70,6 +70,16 @@ class NativeOpsTest {
     }
 
     @Test
+    void shouldSayWhenASettingMeansNothing() throws Exception {
+        String tier = report(Map.of("TREE_ATTENTION_MAX_ISA", "AVX2"));
+        assertTrue(tier.contains("cause=TREE_ATTENTION_MAX_ISA must be generic, avx2 or avx512: got 'AVX2'"), tier);
+        assertTrue(tier.contains("Kernel 'native' is not used: TREE_ATTENTION_MAX_ISA must be"), tier);
+        assertTrue(tier.contains("kernel=java"), tier);
+        String threads = report(Map.of(), "-D" + NativeOps.THREADS_PROPERTY + "=many");
+        assertTrue(threads.contains("cause=treeattention.threads must be a number of threads, 1..9999"), threads);
+    }
+
+    @Test
     void shouldNotFallBackFromAPathThatIsForced() throws Exception {
         Path missing = directory.resolve("missing.so");
         String report = report(Map.of(), "-D" + NativeLibraryLoader.PATH_PROPERTY + "=" + missing);

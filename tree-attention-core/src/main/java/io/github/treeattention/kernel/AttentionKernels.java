@@ -3,13 +3,22 @@ package io.github.treeattention.kernel;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Optional;
 import java.util.ServiceLoader;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Finds kernels: the plain-Java one and those of the providers on the class path. */
 public final class AttentionKernels {
     /** System property that forces a provider by name. */
     public static final String PROPERTY = "treeattention.kernel";
+
+    private static final Logger LOG = LoggerFactory.getLogger(AttentionKernels.class);
+    /** Providers whose absence has been logged: once is enough. */
+    private static final Set<String> TOLD = ConcurrentHashMap.newKeySet();
 
     private AttentionKernels() {}
 
@@ -33,11 +42,19 @@ public final class AttentionKernels {
         if (forced != null && !forced.isEmpty()) {
             return named(forced);
         }
-        return providers().stream()
-                .filter(provider -> provider.unavailabilityCause().isEmpty())
-                .findFirst()
-                .orElseThrow()
-                .kernel();
+        for (AttentionKernelProvider provider : providers()) {
+            Optional<Throwable> cause = provider.unavailabilityCause();
+            if (cause.isEmpty()) {
+                return provider.kernel();
+            }
+            if (TOLD.add(provider.name())) {
+                LOG.warn(
+                        "Kernel '{}' is not used: {}",
+                        provider.name(),
+                        cause.get().getMessage());
+            }
+        }
+        throw new IllegalStateException("the plain-Java kernel can always run");
     }
 
     /**

@@ -136,6 +136,7 @@ final class GenerateCommand implements Callable<Integer> {
                     "text",
                     tokenizer.decode(
                             report.ids().stream().mapToInt(Integer::intValue).toArray()));
+            result.put("stopReason", report.stopReason());
             result.put("promptTokens", report.promptTokens());
             result.put("ranks", worldSize);
             result.put("kernel", report.kernel());

@@ -26,6 +26,7 @@ sealed interface RankEvent {
     /** A rank has done its part; the counters and times are its own, the ids the same on every rank. */
     record Finished(
             List<Integer> ids,
+            String stopReason,
             int promptTokens,
             double prefillSeconds,
             double decodeSeconds,

@@ -12,6 +12,7 @@ import io.github.treeattention.examples.model.LlamaModel;
 import io.github.treeattention.examples.text.Sampler;
 import io.github.treeattention.kernel.AttentionKernel;
 import io.github.treeattention.kernel.AttentionKernels;
+import java.util.Locale;
 
 /** One rank's part of a {@link GenerationJob}, whatever process it runs in. */
 final class RankWork {
@@ -51,6 +52,7 @@ final class RankWork {
                     decodeBytes);
             return new RankEvent.Finished(
                     result.ids(),
+                    result.stopReason().name().toLowerCase(Locale.ROOT),
                     result.promptTokens(),
                     result.prefillSeconds(),
                     result.decodeSeconds(),

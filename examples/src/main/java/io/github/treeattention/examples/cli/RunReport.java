@@ -7,6 +7,7 @@ import java.util.List;
  * What a run did.
  *
  * @param ids generated tokens, the prompt excluded
+ * @param stopReason {@code stop_token}, {@code max_tokens} or {@code context_full}
  * @param promptTokens tokens of the prompt, begin-of-text included
  * @param prefillSeconds reading the prompt
  * @param decodeSeconds generating, after the first token
@@ -16,6 +17,7 @@ import java.util.List;
  */
 record RunReport(
         List<Integer> ids,
+        String stopReason,
         int promptTokens,
         double prefillSeconds,
         double decodeSeconds,

@@ -45,6 +45,7 @@ final class Runner {
         RankEvent.Finished leader = finished.get(0);
         return new RunReport(
                 leader.ids(),
+                leader.stopReason(),
                 leader.promptTokens(),
                 leader.prefillSeconds(),
                 leader.decodeSeconds(),

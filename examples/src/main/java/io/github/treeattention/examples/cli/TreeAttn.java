@@ -18,6 +18,7 @@ import picocli.CommandLine.Spec;
             DemoCommand.class,
             GenerateCommand.class,
             LaunchCommand.class,
+            BenchCommand.class,
             InfoCommand.class,
             CommandLine.HelpCommand.class
         },

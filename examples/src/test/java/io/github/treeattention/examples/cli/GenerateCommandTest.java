@@ -62,6 +62,7 @@ class GenerateCommandTest {
         JsonNode tree = json("--strategy", "tree");
         JsonNode ring = json("--strategy", "ring", "--kv-dtype", "bf16");
         assertEquals(8, tree.get("ids").size());
+        assertEquals("max_tokens", tree.get("stopReason").asText());
         assertEquals(3, tree.get("perRank").size());
         // Four heads of 32 floats and an lse for each layer and step, once up and once down a star of three ranks.
         int state = 4 * 33 * 4;
