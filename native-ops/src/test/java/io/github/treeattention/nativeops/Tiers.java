@@ -1,7 +1,5 @@
 package io.github.treeattention.nativeops;
 
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
-
 import io.github.treeattention.testkit.Skips;
 
 /** Skips tests, saying why, of what this machine cannot run. */
@@ -14,6 +12,8 @@ final class Tiers {
 
     static void require(Isa isa) {
         requireLibrary();
-        assumeTrue(Bindings.bestIsa() >= isa.code(), () -> "this machine cannot run " + isa);
+        if (Bindings.bestIsa() < isa.code()) {
+            Skips.skip("this machine cannot run " + isa);
+        }
     }
 }

@@ -3,8 +3,8 @@ package io.github.treeattention.launch;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.github.treeattention.testkit.Skips;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -63,7 +63,7 @@ class LauncherDeathTest {
 
     @Test
     void shouldEndEverythingOnSigint() throws Exception {
-        assumeTrue(canInterrupt(), "this process and therefore its children ignore SIGINT");
+        skipIfInterruptsAreIgnored();
         launch(3_000, "forever");
         signal("INT", launcher.pid());
         assertNothingIsLeftAtItsEnd("SIGINT of the launcher");
@@ -72,7 +72,7 @@ class LauncherDeathTest {
 
     @Test
     void shouldEndEverythingOnSigintToAllProcesses() throws Exception {
-        assumeTrue(canInterrupt(), "this process and therefore its children ignore SIGINT");
+        skipIfInterruptsAreIgnored();
         launch(3_000, "forever");
         children.forEach(child -> signal("INT", child.pid()));
         signal("INT", launcher.pid());
@@ -160,6 +160,12 @@ class LauncherDeathTest {
         System.err.printf("%s: everything gone after %d ms%n", what, gone);
         assertFalse(Files.exists(directory), () -> directory + " is still there");
         assertTrue(gone < GONE_MILLIS, () -> gone + " ms");
+    }
+
+    private static void skipIfInterruptsAreIgnored() throws IOException {
+        if (!canInterrupt()) {
+            Skips.skip("this process and therefore its children ignore SIGINT, as jobs in the background do");
+        }
     }
 
     /** Whether SIGINT does anything here: a shell makes its background jobs ignore it, and they hand that on. */
