@@ -39,7 +39,7 @@ mkdir -p "$(dirname "$library")" "$objects"
 
 # Same bytes wherever it is built: no paths, no build id. No fast-math: NaN and infinities have meaning here.
 common="-std=c++17 -O3 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -pthread -ffp-contract=fast
-    -Wall -Wextra -Wshadow -Werror -ffile-prefix-map=$source=. -I$source/include -I$source/cpu ${TREE_ATTENTION_CXXFLAGS:-}"
+    -Wall -Wextra -Wshadow -Werror ${TREE_ATTENTION_CXXFLAGS:-}"
 avx2="-mavx2 -mfma -mf16c"
 # GCC 12's own AVX-512 headers trip these two (GCC bug 105593).
 avx512="$avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized"
@@ -59,7 +59,7 @@ compile() {
     name=$1 from=$2
     shift 2
     # shellcheck disable=SC2086
-    "$cxx" $common "$@" -c "$source/$from" -o "$objects/$name.o"
+    "$cxx" $common "-ffile-prefix-map=$source=." "-I$source/include" "-I$source/cpu" "$@" -c "$source/$from" -o "$objects/$name.o"
 }
 
 echo "tree-attention-native: compiling with $cxx"
