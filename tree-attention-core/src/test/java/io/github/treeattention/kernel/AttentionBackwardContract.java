@@ -19,8 +19,10 @@ import org.junit.jupiter.api.Timeout;
 
 /**
  * What every {@link AttentionKernel#backward} must do. The error of each gradient against float64 may be twice that of a
- * naive float32 computation, plus a floor of {@code 2^-24 * (1 + max|logit|)} times the largest that a gradient would be if its terms did
- * not cancel (they cancel to 0 where a row sees one key, and only by luck in floating point).
+ * naive float32 computation, plus a floor for what {@code exp(score - lse)} costs: each score is rounded twice, once on its way
+ * into the state's lse and once here, by another kernel that adds in another order, while the naive computation subtracts a
+ * score from itself where a row sees one key and is exact by luck. One rounding is {@code 2^-24 * (1 + max sum|terms of a score|)}.
+ * The floor is two of them times the largest that a gradient would be if its terms did not cancel.
  */
 @Timeout(value = 120, unit = TimeUnit.SECONDS)
 public abstract class AttentionBackwardContract {
@@ -168,9 +170,8 @@ public abstract class AttentionBackwardContract {
         }
     }
 
-    /** The state's lse is float32: its rounding alone moves every probability by this much. */
     private static double floor(AttentionCase c, ReferenceGradients truth) {
-        return ROUNDING * (1 + ReferenceAttention.float64(c).largestLogit()) * truth.largestTerms;
+        return 2 * ROUNDING * (1 + ReferenceAttention.float64(c).largestLogitTerms()) * truth.largestTerms;
     }
 
     private static void requireClose(String what, FloatBuffer got, double[] truth, double[] naive, double floor) {

@@ -10,6 +10,7 @@ final class ReferenceAttention {
     final double[] out; // [batch][heads][queries][valueDim]
     final double[] lse; // [batch][heads][queries]
     private double largestLogit;
+    private double largestLogitTerms;
     private double largestValue;
 
     private ReferenceAttention(AttentionCase c) {
@@ -29,6 +30,14 @@ final class ReferenceAttention {
     /** Largest |scaled, capped score| of a visible key. */
     double largestLogit() {
         return largestLogit;
+    }
+
+    /**
+     * Largest {@code |scale| * sum |q_i k_i|} of a visible key: what a score's rounding error is proportional to, for the
+     * score itself may be the small rest of large terms.
+     */
+    double largestLogitTerms() {
+        return largestLogitTerms;
     }
 
     /** Largest |element| of a visible value. */
@@ -64,16 +73,21 @@ final class ReferenceAttention {
         double max = Double.NEGATIVE_INFINITY;
         for (int j = 0; j < score.length; j++) {
             double dot = 0;
+            double terms = 0;
             for (int d = 0; d < dim; d++) {
-                dot += (double) c.q[row * dim + d] * keys.k[(kvHead * keys.count() + j) * dim + d];
+                double term = (double) c.q[row * dim + d] * keys.k[(kvHead * keys.count() + j) * dim + d];
+                dot += term;
+                terms += Math.abs(term);
             }
             dot *= c.spec.scale();
+            terms *= Math.abs(c.spec.scale());
             if (c.spec.softCap() > 0) {
                 dot = c.spec.softCap() * Math.tanh(dot / c.spec.softCap());
             }
             boolean visible = visible(c.spec, position, keys.positions[j]);
             score[j] = visible ? dot : Double.NEGATIVE_INFINITY;
             largestLogit = visible ? Math.max(largestLogit, Math.abs(dot)) : largestLogit;
+            largestLogitTerms = visible ? Math.max(largestLogitTerms, terms) : largestLogitTerms;
             max = Math.max(max, score[j]);
         }
         if (max == Double.NEGATIVE_INFINITY) {
