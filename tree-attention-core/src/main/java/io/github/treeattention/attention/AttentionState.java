@@ -107,6 +107,9 @@ public final class AttentionState {
             throw new IllegalArgumentException("not whole rows of equal count: rowLength=" + stride + ", accumulator="
                     + accumulator.remaining() + ", incoming=" + incoming.remaining());
         }
+        // On arrays, which the JVM turns into vector instructions; on buffers it does not.
+        float[] mine = new float[valueDim];
+        float[] other = new float[valueDim];
         int in = incoming.position();
         for (int row = accumulator.position(), end = accumulator.limit(); row < end; row += stride, in += stride) {
             float a = accumulator.get(row + valueDim);
@@ -115,16 +118,21 @@ public final class AttentionState {
             if (max == Float.NEGATIVE_INFINITY) {
                 continue; // both empty: (-inf) - (-inf) below would be NaN
             }
-            // StrictMath: the same bits on every CPU, so that ranks on different hosts agree.
-            double weightA = StrictMath.exp((double) a - max);
-            double weightB = StrictMath.exp((double) b - max);
+            // StrictMath: the same bits on every CPU, so that ranks on different hosts agree. One of the two is exp(0).
+            double weightA = a == max ? 1 : StrictMath.exp((double) a - max);
+            double weightB = b == max ? 1 : StrictMath.exp((double) b - max);
             double sum = weightA + weightB;
-            double shareA = weightA / sum;
-            double shareB = weightB / sum;
-            for (int i = 0; i < valueDim; i++) {
-                accumulator.put(row + i, (float) (shareA * accumulator.get(row + i) + shareB * incoming.get(in + i)));
-            }
+            accumulator.get(row, mine);
+            incoming.get(in, other);
+            mix(mine, (float) (weightA / sum), other, (float) (weightB / sum));
+            accumulator.put(row, mine);
             accumulator.put(row + valueDim, (float) (max + StrictMath.log(sum)));
+        }
+    }
+
+    private static void mix(float[] mine, float share, float[] other, float otherShare) {
+        for (int i = 0; i < mine.length; i++) {
+            mine[i] = share * mine[i] + otherShare * other[i];
         }
     }
 

@@ -3,23 +3,19 @@ package io.github.treeattention.collective;
 import java.util.concurrent.locks.LockSupport;
 
 /**
- * How a member waits: it spins while an answer may be a microsecond away, then yields, then parks for an eighth of the
- * time waited so far, so that a long wait costs no core and is noticed at most an eighth late.
+ * How a member waits: it spins for about a microsecond, then yields, then parks for an eighth of the time waited so far,
+ * so that a long wait costs no core and is noticed at most an eighth late. It never spins for longer, not even with a core
+ * for every member: the member waited for may have been put on this very core.
  */
 final class Backoff {
-    private static final int SPINS_WITH_OWN_CORE = 2_000;
-    private static final int SPINS_WHEN_SHARED = 20;
-    private static final long YIELD_NANOS = 50_000;
+    private static final int SPINS = 20;
+    /** Longer than the usual wait between two steps of a collective, for parking costs some 60 microseconds. */
+    private static final long YIELD_NANOS = 500_000;
+
     private static final long MAX_PARK_NANOS = 1_000_000;
 
-    private final int spins;
     private int round;
     private long waitingSince;
-
-    /** @param ownCore whether every member on this host has a core to itself */
-    Backoff(boolean ownCore) {
-        spins = ownCore ? SPINS_WITH_OWN_CORE : SPINS_WHEN_SHARED;
-    }
 
     /** Something moved. */
     void reset() {
@@ -29,13 +25,13 @@ final class Backoff {
     /** Nothing moved. Returns whether enough time has gone by that clocks and signals are worth a look. */
     @SuppressWarnings("ThreadPriorityCheck") // yielding hands the core to the rank waited for when ranks share cores
     boolean pause() {
-        if (round < spins) {
+        if (round < SPINS) {
             round++;
             Thread.onSpinWait();
-            return (round & 0xFF) == 0;
+            return false;
         }
         long now = System.nanoTime();
-        if (round == spins) {
+        if (round == SPINS) {
             round++;
             waitingSince = now;
         }

@@ -26,6 +26,13 @@ public interface Communicator extends AutoCloseable {
     /** Reduces all members' messages, in rank order, into the same bits at every member; in place. */
     void allReduce(ByteBuffer message, ReduceOp op);
 
+    /**
+     * The same by a given algorithm, whatever the communicator was made with. All members must name the same.
+     *
+     * @throws IllegalArgumentException if the reduction does not allow it
+     */
+    void allReduce(ByteBuffer message, ReduceOp op, AllReduceAlgorithm algorithm);
+
     /** Copies the root's message over everybody else's; in place. */
     void broadcast(ByteBuffer message, int root);
 

@@ -21,7 +21,7 @@ final class Exchange implements Transport.FrameHandler {
     private final AbortSignal abort;
     private final long deadlineNanos;
     private final FrameHeader header;
-    private final Backoff backoff;
+    private final Backoff backoff = new Backoff();
     private final ByteBuffer scratch;
 
     private int[] moved = new int[16];
@@ -49,14 +49,12 @@ final class Exchange implements Transport.FrameHandler {
     private int toldBy = CollectiveException.UNKNOWN_RANK;
     private int silentRank = CollectiveException.UNKNOWN_RANK;
 
-    /** @param neighbours how many members share this host's cores */
-    Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline, int neighbours) {
+    Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline) {
         this.group = group;
         this.transport = transport;
         this.abort = abort;
         deadlineNanos = deadline.toNanos();
         header = new FrameHeader(group);
-        backoff = new Backoff(neighbours <= Runtime.getRuntime().availableProcessors());
         scratch = ByteBuffer.allocateDirect(maxPayload()).order(ByteOrder.LITTLE_ENDIAN);
     }
 

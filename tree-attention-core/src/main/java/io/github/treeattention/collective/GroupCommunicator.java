@@ -50,7 +50,7 @@ final class GroupCommunicator implements Communicator {
         }
         hosts = new HostLayout(group);
         AbortSignal abortOrClosed = () -> closed ? closedWhileWaiting() : abort.failure();
-        exchange = new Exchange(group, transport, abortOrClosed, deadline, hosts.local().length);
+        exchange = new Exchange(group, transport, abortOrClosed, deadline);
         planner = new Planner(hosts, exchange.maxPayload());
     }
 
@@ -75,10 +75,15 @@ final class GroupCommunicator implements Communicator {
 
     @Override
     public void allReduce(ByteBuffer message, ReduceOp op) {
+        allReduce(message, op, wanted);
+    }
+
+    @Override
+    public void allReduce(ByteBuffer message, ReduceOp op, AllReduceAlgorithm by) {
         Messages.checkWritable("message", message);
         int length = message.remaining();
         Messages.checkBlocks("message", length, op.blockLength(), exchange.maxPayload());
-        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(wanted, hosts, op.commutative());
+        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(by, hosts, op.commutative());
         Plan plan = planner.allReduce(algorithm, length, op.blockLength());
         run(Operation.ALL_REDUCE, algorithm, plan, Exchange.Buffers.inPlace(message), op);
     }

@@ -5,11 +5,11 @@ import io.github.treeattention.collective.ReduceOp;
 import java.nio.ByteBuffer;
 
 /**
- * The merge of attention states as a reduction: one block is one row, output and lse.
+ * The merge of attention states as a reduction: one block is one row, output and lse, in float32.
  *
  * @param valueDim length of an output row
  */
-record StateMerge(int valueDim) implements ReduceOp {
+public record StateMerge(int valueDim) implements ReduceOp {
 
     @Override
     public int blockLength() {

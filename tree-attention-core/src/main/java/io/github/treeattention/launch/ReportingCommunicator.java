@@ -1,5 +1,6 @@
 package io.github.treeattention.launch;
 
+import io.github.treeattention.collective.AllReduceAlgorithm;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.ProcessGroup;
@@ -30,6 +31,11 @@ final class ReportingCommunicator implements Communicator {
     @Override
     public void allReduce(ByteBuffer message, ReduceOp op) {
         call(() -> delegate.allReduce(message, op));
+    }
+
+    @Override
+    public void allReduce(ByteBuffer message, ReduceOp op, AllReduceAlgorithm algorithm) {
+        call(() -> delegate.allReduce(message, op, algorithm));
     }
 
     @Override
