@@ -1,5 +1,6 @@
 package io.github.treeattention.nativeops;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
@@ -7,12 +8,18 @@ import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.AttentionGradients;
 import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.AttentionKernels;
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
 import java.util.List;
 
-/** The C++ kernel of one instruction-set tier. Uses the library's thread pool; the result does not depend on its size. */
+/**
+ * The C++ kernel of one instruction-set tier. Uses the library's thread pool; the result does not depend on its size. Calls
+ * with a mask or dropout go to the Java kernel, for the C++ kernels do not know them yet.
+ */
 final class NativeKernel implements AttentionKernel {
+    private static final AttentionKernel JAVA = AttentionKernels.named("java");
+
     private final int isa;
 
     NativeKernel(int isa) {
@@ -27,6 +34,10 @@ final class NativeKernel implements AttentionKernel {
     @Override
     public void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
         AttentionKernel.requireMatching(spec, queries, shards, state);
+        if (needsJava(spec, queries)) {
+            JAVA.partial(spec, queries, shards, state);
+            return;
+        }
         Pages pages = Pages.of(shards);
         Bindings.check(Bindings.partial(
                 shape(spec, queries, shards),
@@ -50,6 +61,10 @@ final class NativeKernel implements AttentionKernel {
             AttentionState stateGradient,
             AttentionGradients gradients) {
         AttentionKernel.requireMatching(spec, queries, shards, state, stateGradient, gradients);
+        if (needsJava(spec, queries)) {
+            JAVA.backward(spec, queries, shards, state, stateGradient, gradients);
+            return;
+        }
         Pages pages = Pages.of(shards);
         FloatBuffer[] outputs = new FloatBuffer[1 + 2 * shards.size()];
         outputs[0] = gradients.queries();
@@ -70,6 +85,10 @@ final class NativeKernel implements AttentionKernel {
                 state.rows(),
                 stateGradient.rows(),
                 outputs));
+    }
+
+    private static boolean needsJava(AttentionSpec spec, Queries queries) {
+        return queries.mask() != AttentionMask.NONE || spec.dropout().isActive();
     }
 
     private static long[] firstPositions(Queries queries) {

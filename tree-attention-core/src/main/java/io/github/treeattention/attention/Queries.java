@@ -7,7 +7,8 @@ import java.util.Objects;
 
 /**
  * A block of query rows, {@code [batch, heads, count, headDim]} float32 in row-major order, and where it stands in the
- * sequence: query {@code i} of batch row {@code b} is at global position {@code firstPosition(b) + i}.
+ * sequence: query {@code i} of batch row {@code b} is at global position {@code firstPosition(b) + i}. What its rows may
+ * see, beyond what positions say, is in its {@link AttentionMask}.
  *
  * <p>Wraps its buffer without a copy; the buffer must be direct, little-endian, and left alone while a kernel reads it.
  */
@@ -18,8 +19,11 @@ public final class Queries {
     private final int count;
     private final int headDim;
     private final long[] firstPositions;
+    private final AttentionMask mask;
 
     /**
+     * Queries without a mask.
+     *
      * @param values {@code batch * heads * count * headDim} floats from the buffer's first element on
      * @param firstPositions global position of the first query of each batch row, {@code >= 0}
      */
@@ -50,6 +54,27 @@ public final class Queries {
         this.count = count;
         this.headDim = headDim;
         this.firstPositions = firstPositions.clone();
+        this.mask = AttentionMask.NONE;
+    }
+
+    private Queries(Queries same, AttentionMask mask) {
+        mask.requireAxes(same.batch, same.heads, same.count);
+        this.values = same.values;
+        this.batch = same.batch;
+        this.heads = same.heads;
+        this.count = same.count;
+        this.headDim = same.headDim;
+        this.firstPositions = same.firstPositions;
+        this.mask = mask;
+    }
+
+    /**
+     * The same rows with a mask in place of the one they had.
+     *
+     * @throws IllegalArgumentException if the mask's batch, heads or queries are neither 1 nor those of these rows
+     */
+    public Queries withMask(AttentionMask newMask) {
+        return new Queries(this, Objects.requireNonNull(newMask, "newMask"));
     }
 
     /** A new zeroed direct buffer that fits {@code floats} query values. */
@@ -83,5 +108,9 @@ public final class Queries {
 
     public long firstPosition(int batchRow) {
         return firstPositions[batchRow];
+    }
+
+    public AttentionMask mask() {
+        return mask;
     }
 }

@@ -137,6 +137,11 @@ public final class KvShard {
         return lengths[page];
     }
 
+    /** The global position after the last key; 0 of an empty shard. */
+    public long end() {
+        return starts.length == 0 ? 0 : starts[starts.length - 1] + lengths[starts.length - 1];
+    }
+
     /** Keys in all pages. */
     public long totalLength() {
         long total = 0;

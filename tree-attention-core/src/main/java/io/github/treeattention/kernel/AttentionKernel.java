@@ -17,10 +17,12 @@ public interface AttentionKernel {
 
     /**
      * Computes the state of each query over the keys that it may see in its batch row's shard. Rows that see none
-     * become the identity, {@code out = 0, lse = -inf}. Scores, softmax and sums are float32 or wider.
+     * become the identity, {@code out = 0, lse = -inf}. Scores, softmax and sums are float32 or wider. Keys and values
+     * that a row does not see cannot change it, NaN included.
      *
-     * @param spec heads, dimensions and masks; must agree with the queries, the shards' layout and the state
-     * @param queries {@code [batch, heads, count, headDim]} with global positions
+     * @param spec heads, dimensions, masks by position and dropout; must agree with the queries, the shards' layout and
+     *     the state
+     * @param queries {@code [batch, heads, count, headDim]} with global positions, and the mask of this call
      * @param shards one per batch row, each with its own length; all of one layout shape and type
      * @param state {@code [batch, heads, count][valueDim + 1]}, overwritten; not read
      * @throws IllegalArgumentException if shapes disagree; nothing is written then
@@ -94,6 +96,7 @@ public interface AttentionKernel {
                         + shards.get(0).layout().type() + " and "
                         + shard.layout().type());
             }
+            queries.mask().requireKeys(shard.end());
         }
     }
 

@@ -25,10 +25,13 @@ final class JavaBackward {
     private final float[] dValues; // [valueDim][TILE]
     private final float[] weight = new float[TILE]; // scores, then probabilities
     private final float[] slope = new float[TILE]; // dOut.v, then d loss / d score
+    private final float[] outer = new float[TILE]; // d score / d (q.k)
+    private final float[] kept = new float[TILE]; // what dropout makes of a weight of 1
     private final float[] query;
     private final float[] dQuery;
     private final float[] out;
     private final float[] dOut;
+    private boolean finite; // whether all keys of the tile are
 
     JavaBackward(AttentionSpec spec) {
         this.spec = spec;
@@ -60,9 +63,8 @@ final class JavaBackward {
                 loadTile(shard, page, kvHead, from, length);
                 for (int row = 0; row < spec.groupSize() * queries.count(); row++) {
                     int head = kvHead * spec.groupSize() + row / queries.count();
-                    int i = row % queries.count();
-                    long seen = queries.firstPosition(b) + i - (shard.start(page) + from); // tile-local position
-                    addRow(queries, state, stateGradient, gradients, new int[] {b, head, i}, seen, length);
+                    Row place = new Row(spec, queries, b, head, row % queries.count());
+                    addRow(queries, state, stateGradient, gradients, place, shard.start(page) + from, length);
                 }
                 int first = kvHead * allKeys + keysBefore + from;
                 addTile(dKeys, gradients.keys(b), first, spec.headDim(), length);
@@ -81,6 +83,13 @@ final class JavaBackward {
         transpose(shard.valuePage(page), valueAt, layout.type(), layout.valueDim(), length, values);
         Arrays.fill(dKeys, 0);
         Arrays.fill(dValues, 0);
+        float check = 0; // becomes NaN
+        for (int d = 0; d < spec.headDim(); d++) {
+            for (int j = 0; j < length; j++) {
+                check += 0 * keys[d * TILE + j];
+            }
+        }
+        finite = check == 0;
     }
 
     private static void transpose(ByteBuffer memory, int at, KvType type, int dim, int length, float[] tile) {
@@ -97,17 +106,18 @@ final class JavaBackward {
             AttentionState state,
             AttentionState stateGradient,
             AttentionGradients gradients,
-            int[] place,
-            long seen,
+            Row row,
+            long tileStart,
             int length) {
-        int to = spec.causal() ? (int) Math.min(length, seen + 1) : length;
-        int from = spec.slidingWindow() > 0 ? (int) Math.max(0, seen - spec.slidingWindow() + 1) : 0;
-        int stateAt = state.rowIndex(place[0], place[1], place[2]);
+        int from = row.from(tileStart, length);
+        int to = row.to(tileStart, length);
+        int stateAt = state.rowIndex(row.batchRow(), row.head(), row.query());
         float lse = state.rows().get(stateAt + spec.valueDim());
         if (from >= to || lse == Float.NEGATIVE_INFINITY) {
             return;
         }
-        int queryAt = ((place[0] * queries.heads() + place[1]) * queries.count() + place[2]) * spec.headDim();
+        int queryAt =
+                ((row.batchRow() * queries.heads() + row.head()) * queries.count() + row.query()) * spec.headDim();
         queries.values().get(queryAt, query);
         state.rows().get(stateAt, out);
         stateGradient.rows().get(stateAt, dOut);
@@ -117,14 +127,16 @@ final class JavaBackward {
         }
         dots(query, keys, weight);
         dots(dOut, values, slope);
-        differentiate(from, to, lse, (float) delta);
+        differentiate(row, tileStart, from, to, lse, (float) delta);
         addOuter(weight, dOut, dValues);
         addOuter(slope, query, dKeys);
         gradients.queries().get(queryAt, dQuery);
         for (int d = 0; d < dQuery.length; d++) {
             float sum = 0;
             for (int j = from; j < to; j++) {
-                sum += slope[j] * keys[d * TILE + j];
+                if (finite || slope[j] != 0) {
+                    sum += slope[j] * keys[d * TILE + j];
+                }
             }
             dQuery[d] += sum;
         }
@@ -142,14 +154,9 @@ final class JavaBackward {
         }
     }
 
-    /** Scores to probabilities, {@code dOut.v} to {@code d loss / d (q.k)}; 0 for keys that the row does not see. */
-    private void differentiate(int from, int to, float lse, float delta) {
-        for (int j = 0; j < TILE; j++) {
-            if (j < from || j >= to) {
-                weight[j] = 0;
-                slope[j] = 0;
-                continue;
-            }
+    /** Scores to weights, {@code dOut.v} to {@code d loss / d (q.k)}; 0 for keys that the row does not see. */
+    private void differentiate(Row row, long tileStart, int from, int to, float lse, float delta) {
+        for (int j = from; j < to; j++) {
             float score = weight[j] * scale;
             float capSlope = 1;
             if (spec.softCap() > 0) {
@@ -157,8 +164,17 @@ final class JavaBackward {
                 score = (float) (spec.softCap() * bent);
                 capSlope = (float) (1 - bent * bent);
             }
-            weight[j] = (float) Math.exp(score - lse);
-            slope[j] = weight[j] * (slope[j] - delta) * capSlope * scale;
+            weight[j] = score;
+            outer[j] = capSlope * scale;
+        }
+        row.addBias(weight, tileStart, from, to);
+        Arrays.fill(kept, from, to, (float) spec.dropout().keptScale());
+        row.drop(kept, tileStart, from, to);
+        for (int j = 0; j < TILE; j++) {
+            boolean seen = j >= from && j < to && weight[j] != Float.NEGATIVE_INFINITY;
+            float probability = seen ? (float) Math.exp(weight[j] - lse) : 0;
+            weight[j] = seen ? probability * kept[j] : 0;
+            slope[j] = seen ? probability * (slope[j] * kept[j] - delta) * outer[j] : 0;
         }
     }
 

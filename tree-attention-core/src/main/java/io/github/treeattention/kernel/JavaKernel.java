@@ -67,7 +67,8 @@ final class JavaKernel implements AttentionKernel {
         private final float[] out; // [QUERY_BLOCK][valueDim]
         private final float[] max = new float[QUERY_BLOCK];
         private final float[] sum = new float[QUERY_BLOCK];
-        private final long[] position = new long[QUERY_BLOCK];
+        private final Row[] rows = new Row[QUERY_BLOCK];
+        private boolean finite; // whether all values of the tile are
 
         Pass(AttentionSpec spec, KvLayout layout) {
             this.spec = spec;
@@ -80,25 +81,24 @@ final class JavaKernel implements AttentionKernel {
 
         /** Rows are numbered head by head within the group: {@code row = head * count + query}. */
         void run(Queries queries, KvShard shard, AttentionState state, int b, int kvHead, int first, int count) {
-            long last = load(queries, b, kvHead, first, count);
+            load(queries, b, kvHead, first, count);
             for (int page = 0; page < shard.pageCount(); page++) {
-                if (spec.causal() && shard.start(page) > last) {
-                    break; // pages ascend: nothing further is visible
-                }
                 for (int from = 0; from < shard.length(page); from += TILE) {
                     int length = Math.min(TILE, shard.length(page) - from);
-                    loadTile(shard, page, kvHead, from, length);
-                    for (int row = 0; row < count; row++) {
-                        attend(row, shard.start(page) + from, length);
+                    long start = shard.start(page) + from;
+                    if (Arrays.stream(rows, 0, count).anyMatch(row -> row.sees(start, length))) {
+                        loadTile(shard, page, kvHead, from, length);
+                        for (int row = 0; row < count; row++) {
+                            attend(row, start, length);
+                        }
                     }
                 }
             }
             store(state, queries.count(), b, kvHead, first, count);
         }
 
-        private long load(Queries queries, int b, int kvHead, int first, int count) {
+        private void load(Queries queries, int b, int kvHead, int first, int count) {
             FloatBuffer source = queries.values();
-            long last = 0;
             for (int row = 0; row < count; row++) {
                 int head = kvHead * spec.groupSize() + (first + row) / queries.count();
                 int i = (first + row) % queries.count();
@@ -107,13 +107,11 @@ final class JavaKernel implements AttentionKernel {
                         query,
                         row * spec.headDim(),
                         spec.headDim());
-                position[row] = queries.firstPosition(b) + i;
-                last = Math.max(last, position[row]);
+                rows[row] = new Row(spec, queries, b, head, i);
                 max[row] = Float.NEGATIVE_INFINITY;
                 sum[row] = 0;
             }
             Arrays.fill(out, 0);
-            return last;
         }
 
         private void loadTile(KvShard shard, int page, int kvHead, int from, int length) {
@@ -128,9 +126,12 @@ final class JavaKernel implements AttentionKernel {
                     keys[d * TILE + j] = read(keyMemory, keyAt, layout.type());
                 }
             }
+            float check = 0; // becomes NaN
             for (int i = 0, n = length * layout.valueDim(); i < n; i++, valueAt += size) {
                 values[i] = read(valueMemory, valueAt, layout.type());
+                check += 0 * values[i];
             }
+            finite = check == 0;
         }
 
         private static float read(ByteBuffer memory, int at, KvType type) {
@@ -138,24 +139,19 @@ final class JavaKernel implements AttentionKernel {
         }
 
         private void attend(int row, long tileStart, int length) {
-            int to = length; // visible keys of the tile: from..to
-            int from = 0;
-            if (spec.causal()) {
-                to = (int) Math.min(length, position[row] - tileStart + 1);
-                if (spec.slidingWindow() > 0) {
-                    from = (int) Math.max(0, position[row] - spec.slidingWindow() + 1 - tileStart);
-                }
-            }
+            int from = rows[row].from(tileStart, length); // visible keys of the tile: from..to
+            int to = rows[row].to(tileStart, length);
             if (from >= to) {
                 return;
             }
             score(row, length);
+            rows[row].addBias(scores, tileStart, from, to);
             float tileMax = Float.NEGATIVE_INFINITY;
             for (int j = from; j < to; j++) {
                 tileMax = Math.max(tileMax, scores[j]);
             }
             if (tileMax == Float.NEGATIVE_INFINITY) {
-                return; // infinite keys can push every score down to -inf
+                return; // all are hidden, or infinite keys push every score down to -inf
             }
             float newMax = Math.max(max[row], tileMax);
             if (newMax != max[row]) {
@@ -170,7 +166,12 @@ final class JavaKernel implements AttentionKernel {
                 total += scores[j];
             }
             sum[row] += total;
-            accumulate(row, from, to);
+            rows[row].drop(scores, tileStart, from, to);
+            if (finite) {
+                accumulate(row, from, to);
+            } else {
+                accumulateSeen(row, from, to);
+            }
         }
 
         private void score(int row, int length) {
@@ -240,6 +241,15 @@ final class JavaKernel implements AttentionKernel {
             }
         }
 
+        /** Leaves keys of weight 0 out: 0 times a value that is not finite would be NaN. */
+        private void accumulateSeen(int row, int from, int to) {
+            for (int j = from; j < to; j++) {
+                if (scores[j] != 0) {
+                    accumulate(row, j, j + 1);
+                }
+            }
+        }
+
         private void store(AttentionState state, int queries, int b, int kvHead, int first, int count) {
             FloatBuffer rows = state.rows();
             int dim = spec.valueDim();
@@ -247,7 +257,7 @@ final class JavaKernel implements AttentionKernel {
                 int head = kvHead * spec.groupSize() + (first + row) / queries;
                 int at = state.rowIndex(b, head, (first + row) % queries);
                 boolean empty = sum[row] == 0;
-                float factor = empty ? 0 : 1 / sum[row];
+                float factor = empty ? 0 : (float) (spec.dropout().keptScale() / sum[row]);
                 for (int i = 0; i < dim; i++) {
                     rows.put(at + i, empty ? 0 : out[row * dim + i] * factor);
                 }

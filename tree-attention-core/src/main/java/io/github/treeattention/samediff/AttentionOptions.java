@@ -1,6 +1,7 @@
 package io.github.treeattention.samediff;
 
 import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.Dropout;
 
 /**
  * What attention computes, apart from the shapes, which the arrays bring. Immutable; start from {@link #defaults()}.
@@ -62,6 +63,7 @@ public record AttentionOptions(double scale, boolean causal, long queryOffset, i
             int slidingWindow,
             double softCap) {
         double factor = Double.isNaN(scale) ? 1 / Math.sqrt(headDim) : scale;
-        return new AttentionSpec(heads, kvHeads, headDim, valueDim, factor, causal, slidingWindow, softCap);
+        return new AttentionSpec(
+                heads, kvHeads, headDim, valueDim, factor, causal, slidingWindow, softCap, Dropout.NONE);
     }
 }

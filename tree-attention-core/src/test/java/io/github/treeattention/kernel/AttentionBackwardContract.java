@@ -26,8 +26,6 @@ import org.junit.jupiter.api.Timeout;
  */
 @Timeout(value = 120, unit = TimeUnit.SECONDS)
 public abstract class AttentionBackwardContract {
-    private static final double ROUNDING = 0x1p-24;
-
     /** The kernel under test. */
     protected abstract AttentionKernel kernel();
 
@@ -81,7 +79,7 @@ public abstract class AttentionBackwardContract {
                     copy(mine.values(b), whole.values(b), c, keys.count(), from, count, c.spec.valueDim());
                 }
             }
-            compare(c, stateGradient, whole);
+            KernelCheck.requireClose(kernel(), c, stateGradient, whole);
         }
     }
 
@@ -128,15 +126,16 @@ public abstract class AttentionBackwardContract {
             }
             AttentionGradients gradients = run(c, stateGradient);
             ReferenceGradients naive = ReferenceGradients.naiveFloat32(c, stateGradient);
-            double floor = floor(c, ReferenceGradients.float64(c, stateGradient));
+            double floor = KernelCheck.floor(c, ReferenceGradients.float64(c, stateGradient));
             double[] dk = fixture.tensors.values("dk");
             double[] dv = fixture.tensors.values("dv");
-            requireClose(fixture + " dq", gradients.queries(), fixture.tensors.values("dq"), naive.dq, floor);
+            KernelCheck.requireClose(
+                    fixture + " dq", gradients.queries(), fixture.tensors.values("dq"), naive.dq, floor);
             for (int b = 0; b < c.batch(); b++) {
                 double[] keys = Arrays.copyOfRange(dk, b * dk.length / c.batch(), (b + 1) * dk.length / c.batch());
                 double[] values = Arrays.copyOfRange(dv, b * dv.length / c.batch(), (b + 1) * dv.length / c.batch());
-                requireClose(fixture + " dk", gradients.keys(b), keys, naive.dk.get(b), floor);
-                requireClose(fixture + " dv", gradients.values(b), values, naive.dv.get(b), floor);
+                KernelCheck.requireClose(fixture + " dk", gradients.keys(b), keys, naive.dk.get(b), floor);
+                KernelCheck.requireClose(fixture + " dv", gradients.values(b), values, naive.dv.get(b), floor);
             }
         }
     }
@@ -155,34 +154,7 @@ public abstract class AttentionBackwardContract {
     }
 
     private void check(AttentionCase c, float[] stateGradient) {
-        compare(c, stateGradient, run(c, stateGradient));
-    }
-
-    private void compare(AttentionCase c, float[] stateGradient, AttentionGradients gradients) {
-        ReferenceGradients truth = ReferenceGradients.float64(c, stateGradient);
-        ReferenceGradients naive = ReferenceGradients.naiveFloat32(c, stateGradient);
-        double floor = floor(c, truth);
-        String name = kernel().description() + " on " + c;
-        requireClose("dq of " + name, gradients.queries(), truth.dq, naive.dq, floor);
-        for (int b = 0; b < c.batch(); b++) {
-            requireClose("dk of " + name, gradients.keys(b), truth.dk.get(b), naive.dk.get(b), floor);
-            requireClose("dv of " + name, gradients.values(b), truth.dv.get(b), naive.dv.get(b), floor);
-        }
-    }
-
-    private static double floor(AttentionCase c, ReferenceGradients truth) {
-        return 2 * ROUNDING * (1 + ReferenceAttention.float64(c).largestLogitTerms()) * truth.largestTerms;
-    }
-
-    private static void requireClose(String what, FloatBuffer got, double[] truth, double[] naive, double floor) {
-        double error = 0;
-        double naiveError = 0;
-        for (int i = 0; i < truth.length; i++) {
-            double difference = Math.abs(got.get(i) - truth[i]);
-            error = Double.isNaN(difference) ? Double.POSITIVE_INFINITY : Math.max(error, difference);
-            naiveError = Math.max(naiveError, Math.abs(naive[i] - truth[i]));
-        }
-        assertEquals(0, error, 2 * naiveError + floor, what + ": naive " + naiveError);
+        KernelCheck.requireClose(kernel(), c, stateGradient, run(c, stateGradient));
     }
 
     private static float[] stateGradient(AttentionCase c, SplittableRandom random) {

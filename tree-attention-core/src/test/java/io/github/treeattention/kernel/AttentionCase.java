@@ -1,5 +1,6 @@
 package io.github.treeattention.kernel;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvLayout;
@@ -24,6 +25,7 @@ final class AttentionCase {
     final float[] q; // [batch][heads][queries][headDim]
     final long[] firstPositions; // [batch]
     final List<Keys> keys; // [batch]
+    final AttentionMask mask;
 
     /** One batch row's keys; values are already rounded to the type they are stored in. */
     static final class Keys {
@@ -49,7 +51,8 @@ final class AttentionCase {
             int pageSize,
             float[] q,
             long[] firstPositions,
-            List<Keys> keys) {
+            List<Keys> keys,
+            AttentionMask mask) {
         this.spec = spec;
         this.type = type;
         this.queries = queries;
@@ -57,14 +60,19 @@ final class AttentionCase {
         this.q = q;
         this.firstPositions = firstPositions;
         this.keys = keys;
+        this.mask = mask;
     }
 
     int batch() {
         return keys.size();
     }
 
+    AttentionCase with(AttentionMask newMask, List<Keys> newKeys) {
+        return new AttentionCase(spec, type, queries, pageSize, q, firstPositions, newKeys, newMask);
+    }
+
     Queries toQueries() {
-        return new Queries(buffer(q), batch(), spec.heads(), queries, spec.headDim(), firstPositions);
+        return new Queries(buffer(q), batch(), spec.heads(), queries, spec.headDim(), firstPositions).withMask(mask);
     }
 
     static FloatBuffer buffer(float[] values) {
@@ -126,10 +134,17 @@ final class AttentionCase {
         }
     }
 
+    private String maskNames() {
+        return (mask.keys().isPresent() ? "keys " : "")
+                + (mask.visible().isPresent() ? "visible " : "")
+                + (mask.bias().isPresent() ? "bias " : "")
+                + (mask.ranges().isPresent() ? "ranges" : "");
+    }
+
     @Override
     public String toString() {
         int[] counts = keys.stream().mapToInt(Keys::count).toArray();
         return spec + ", type=" + type + ", queries=" + queries + ", firstPositions=" + Arrays.toString(firstPositions)
-                + ", keys=" + Arrays.toString(counts) + ", pageSize=" + pageSize;
+                + ", keys=" + Arrays.toString(counts) + ", pageSize=" + pageSize + ", masks=" + maskNames();
     }
 }

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.cache.KvShard;
@@ -24,8 +25,6 @@ import org.junit.jupiter.api.Timeout;
  */
 @Timeout(value = 120, unit = TimeUnit.SECONDS)
 public abstract class AttentionKernelContract {
-    private static final double ROUNDING = 0x1p-24;
-
     /** The kernel under test. */
     protected abstract AttentionKernel kernel();
 
@@ -113,7 +112,14 @@ public abstract class AttentionKernelContract {
             float[] q = new float[2 * some.q.length];
             System.arraycopy(some.q, 0, q, 0, some.q.length);
             AttentionCase hidden = new AttentionCase(
-                    some.spec, some.type, queries, some.pageSize, q, new long[] {start, 7}, List.of(late, none));
+                    some.spec,
+                    some.type,
+                    queries,
+                    some.pageSize,
+                    q,
+                    new long[] {start, 7},
+                    List.of(late, none),
+                    AttentionMask.NONE);
             AttentionState state = run(hidden);
             for (int i = 0; i < state.rows().capacity(); i++) {
                 float wanted = i % state.rowLength() == state.valueDim() ? Float.NEGATIVE_INFINITY : 0f;
@@ -142,7 +148,7 @@ public abstract class AttentionKernelContract {
                 kernel().partial(c.spec, c.toQueries(), shards, state);
                 whole.merge(state);
             }
-            compare(c, whole, parts);
+            KernelCheck.requireClose(kernel(), c, whole, parts);
         }
     }
 
@@ -215,40 +221,6 @@ public abstract class AttentionKernelContract {
     }
 
     private void check(AttentionCase c) {
-        compare(c, run(c), 1);
-    }
-
-    private void compare(AttentionCase c, AttentionState state, int parts) {
-        ReferenceAttention truth = ReferenceAttention.float64(c);
-        ReferenceAttention naive = ReferenceAttention.naiveFloat32(c);
-        double floor = parts * ROUNDING * (1 + truth.largestLogit());
-        double outError = 0;
-        double naiveOutError = 0;
-        double lseError = 0;
-        double naiveLseError = 0;
-        int dim = c.spec.valueDim();
-        for (int row = 0; row < truth.lse.length; row++) {
-            float lse = state.rows().get(row * state.rowLength() + dim);
-            if (truth.lse[row] == Double.NEGATIVE_INFINITY) {
-                assertEquals(Float.NEGATIVE_INFINITY, lse, "lse of empty row " + row + " of " + c);
-            } else {
-                lseError = larger(lseError, lse - truth.lse[row]);
-                naiveLseError = larger(naiveLseError, naive.lse[row] - truth.lse[row]);
-            }
-            for (int d = 0; d < dim; d++) {
-                float out = state.rows().get(row * state.rowLength() + d);
-                outError = larger(outError, out - truth.out[row * dim + d]);
-                naiveOutError = larger(naiveOutError, naive.out[row * dim + d] - truth.out[row * dim + d]);
-            }
-        }
-        double outBound = 2 * naiveOutError + floor * truth.largestValue();
-        double lseBound = 2 * naiveLseError + 4 * floor;
-        assertEquals(0, outError, outBound, "out of " + kernel().description() + " on " + c);
-        assertEquals(0, lseError, lseBound, "lse of " + kernel().description() + " on " + c);
-    }
-
-    /** NaN counts as infinite. */
-    private static double larger(double error, double difference) {
-        return Double.isNaN(difference) ? Double.POSITIVE_INFINITY : Math.max(error, Math.abs(difference));
+        KernelCheck.requireClose(kernel(), c, run(c), 1);
     }
 }

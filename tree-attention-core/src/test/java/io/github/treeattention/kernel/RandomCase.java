@@ -1,6 +1,8 @@
 package io.github.treeattention.kernel;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.cache.KvType;
 import java.util.ArrayList;
 import java.util.List;
@@ -22,6 +24,7 @@ final class RandomCase {
     private boolean gaps;
     private double keySize = 1;
     private boolean equalKeys;
+    private boolean masked;
 
     RandomCase(SplittableRandom random) {
         this.random = random;
@@ -36,13 +39,15 @@ final class RandomCase {
                 (random.nextInt(20) == 0 ? -1 : 1) / Math.sqrt(headDim),
                 causal,
                 causal && random.nextInt(3) == 0 ? 1 + random.nextInt(150) : 0,
-                random.nextInt(5) == 0 ? 1 + random.nextInt(50) : 0);
+                random.nextInt(5) == 0 ? 1 + random.nextInt(50) : 0,
+                random.nextInt(3) == 0 ? Dropout.of(0.9 * random.nextDouble(), random.nextLong(), 3) : Dropout.NONE);
         type = List.of(KvType.values()).get(random.nextInt(3));
         batch = 1 + random.nextInt(3);
         queries = pick(SIZES);
         mostKeys = pick(SIZES);
         pageSize = random.nextBoolean() ? 1 + random.nextInt(300) : 16 << random.nextInt(5);
         gaps = random.nextBoolean();
+        masked = random.nextBoolean();
     }
 
     RandomCase spec(AttentionSpec newSpec) {
@@ -68,6 +73,11 @@ final class RandomCase {
 
     RandomCase pageSize(int newPageSize) {
         pageSize = newPageSize;
+        return this;
+    }
+
+    RandomCase masked(boolean newMasked) {
+        masked = newMasked;
         return this;
     }
 
@@ -99,7 +109,9 @@ final class RandomCase {
                     values(spec.kvHeads() * count * spec.valueDim(), 1, type)));
         }
         float[] q = values(batch * spec.heads() * queries * spec.headDim(), 1, KvType.F32);
-        return new AttentionCase(spec, type, queries, pageSize, q, firstPositions, keys);
+        AttentionMask mask =
+                masked ? RandomMask.build(random, spec, queries, keys, firstPositions) : AttentionMask.NONE;
+        return new AttentionCase(spec, type, queries, pageSize, q, firstPositions, keys, mask);
     }
 
     /** Runs of consecutive positions, as a rank of several holds them. */

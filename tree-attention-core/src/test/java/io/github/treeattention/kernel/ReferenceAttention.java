@@ -1,6 +1,6 @@
 package io.github.treeattention.kernel;
 
-import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.Dropout;
 
 /**
  * Attention by its definition, in float64, and as anyone would first write it, in float32: the truth, and the error that
@@ -33,21 +33,37 @@ final class ReferenceAttention {
     }
 
     /**
-     * Largest {@code |scale| * sum |q_i k_i|} of a visible key: what a score's rounding error is proportional to, for the
+     * Largest {@code |scale| * sum |q_i k_i| + |bias|} of a visible key: what a score's rounding error is proportional to, for the
      * score itself may be the small rest of large terms.
      */
     double largestLogitTerms() {
         return largestLogitTerms;
     }
 
-    /** Largest |element| of a visible value. */
+    /** Largest |element| of a visible value, times what dropout makes of its weight. */
     double largestValue() {
         return largestValue;
     }
 
-    /** Whether a query at one position sees a key at another. */
-    static boolean visible(AttentionSpec spec, long query, long key) {
-        return !spec.causal() || (key <= query && (spec.slidingWindow() == 0 || key > query - spec.slidingWindow()));
+    /** What is added to the score of a row of {@link #lse} and a key of its batch row; -inf where it is hidden. */
+    static float bias(AttentionCase c, int row, int j) {
+        int b = row / (c.spec.heads() * c.queries);
+        int i = row % c.queries;
+        long query = c.firstPositions[b] + i;
+        long key = c.keys.get(b).positions[j];
+        boolean visible = key >= c.mask.from(b, i) && key < c.mask.to(b, i);
+        if (c.spec.causal()) {
+            visible &= key <= query && (c.spec.slidingWindow() == 0 || key > query - c.spec.slidingWindow());
+        }
+        return visible ? c.mask.bias(b, row / c.queries % c.spec.heads(), i, key) : Float.NEGATIVE_INFINITY;
+    }
+
+    /** What dropout makes of a weight of 1. */
+    static double kept(AttentionCase c, int row, int j) {
+        int b = row / (c.spec.heads() * c.queries);
+        Dropout dropout = c.spec.dropout();
+        long key = dropout.rowKey(b, row / c.queries % c.spec.heads(), c.firstPositions[b] + row % c.queries);
+        return dropout.keeps(key, c.keys.get(b).positions[j]) ? dropout.keptScale() : 0;
     }
 
     private static ReferenceAttention compute(AttentionCase c, boolean float32) {
@@ -56,9 +72,9 @@ final class ReferenceAttention {
             for (int head = 0; head < c.spec.heads(); head++) {
                 for (int i = 0; i < c.queries; i++, row++) {
                     if (float32) {
-                        result.rowFloat32(c, b, head / c.spec.groupSize(), c.firstPositions[b] + i, row);
+                        result.rowFloat32(c, b, head / c.spec.groupSize(), row);
                     } else {
-                        result.rowFloat64(c, b, head / c.spec.groupSize(), c.firstPositions[b] + i, row);
+                        result.rowFloat64(c, b, head / c.spec.groupSize(), row);
                     }
                 }
             }
@@ -66,7 +82,7 @@ final class ReferenceAttention {
         return result;
     }
 
-    private void rowFloat64(AttentionCase c, int b, int kvHead, long position, int row) {
+    private void rowFloat64(AttentionCase c, int b, int kvHead, int row) {
         AttentionCase.Keys keys = c.keys.get(b);
         int dim = c.spec.headDim();
         double[] score = new double[keys.count()];
@@ -84,10 +100,11 @@ final class ReferenceAttention {
             if (c.spec.softCap() > 0) {
                 dot = c.spec.softCap() * Math.tanh(dot / c.spec.softCap());
             }
-            boolean visible = visible(c.spec, position, keys.positions[j]);
-            score[j] = visible ? dot : Double.NEGATIVE_INFINITY;
-            largestLogit = visible ? Math.max(largestLogit, Math.abs(dot)) : largestLogit;
-            largestLogitTerms = visible ? Math.max(largestLogitTerms, terms) : largestLogitTerms;
+            float bias = bias(c, row, j);
+            boolean visible = bias > Float.NEGATIVE_INFINITY;
+            score[j] = visible ? dot + bias : bias;
+            largestLogit = visible ? Math.max(largestLogit, Math.max(Math.abs(dot), Math.abs(score[j]))) : largestLogit;
+            largestLogitTerms = visible ? Math.max(largestLogitTerms, terms + Math.abs(bias)) : largestLogitTerms;
             max = Math.max(max, score[j]);
         }
         if (max == Double.NEGATIVE_INFINITY) {
@@ -101,17 +118,18 @@ final class ReferenceAttention {
         lse[row] = max + Math.log(sum);
         for (int j = 0; j < score.length; j++) {
             if (score[j] > Double.NEGATIVE_INFINITY) {
-                double share = Math.exp(score[j] - max) / sum;
+                double kept = kept(c, row, j);
+                double share = Math.exp(score[j] - max) / sum * kept;
                 for (int d = 0; d < c.spec.valueDim(); d++) {
                     double value = keys.v[(kvHead * keys.count() + j) * c.spec.valueDim() + d];
-                    largestValue = Math.max(largestValue, Math.abs(value));
+                    largestValue = Math.max(largestValue, Math.abs(kept * value));
                     out[row * c.spec.valueDim() + d] += share * value;
                 }
             }
         }
     }
 
-    private void rowFloat32(AttentionCase c, int b, int kvHead, long position, int row) {
+    private void rowFloat32(AttentionCase c, int b, int kvHead, int row) {
         AttentionCase.Keys keys = c.keys.get(b);
         int dim = c.spec.headDim();
         float scale = (float) c.spec.scale();
@@ -127,7 +145,8 @@ final class ReferenceAttention {
             if (cap > 0) {
                 dot = cap * (float) Math.tanh(dot / cap);
             }
-            score[j] = visible(c.spec, position, keys.positions[j]) ? dot : Float.NEGATIVE_INFINITY;
+            float bias = bias(c, row, j);
+            score[j] = bias > Float.NEGATIVE_INFINITY ? dot + bias : bias;
             max = Math.max(max, score[j]);
         }
         if (max == Float.NEGATIVE_INFINITY) {
@@ -140,6 +159,9 @@ final class ReferenceAttention {
             sum += score[j];
         }
         lse[row] = max + (float) Math.log(sum);
+        for (int j = 0; j < score.length; j++) {
+            score[j] *= (float) kept(c, row, j);
+        }
         for (int d = 0; d < c.spec.valueDim(); d++) {
             float total = 0;
             for (int j = 0; j < score.length; j++) {

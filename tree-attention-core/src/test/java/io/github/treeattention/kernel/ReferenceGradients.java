@@ -39,7 +39,7 @@ final class ReferenceGradients {
             double[] keyTerms = new double[spec.kvHeads() * c.keys.get(b).count()];
             for (int head = 0; head < spec.heads(); head++) {
                 for (int i = 0; i < c.queries; i++, row++) {
-                    addRow(b, head / spec.groupSize(), c.firstPositions[b] + i, row, keyTerms);
+                    addRow(b, head / spec.groupSize(), row, keyTerms);
                 }
             }
         }
@@ -53,7 +53,7 @@ final class ReferenceGradients {
         return new ReferenceGradients(c, ReferenceAttention.naiveFloat32(c), stateGradient, x -> (float) x);
     }
 
-    private void addRow(int b, int kvHead, long position, int row, double[] keyTerms) {
+    private void addRow(int b, int kvHead, int row, double[] keyTerms) {
         AttentionCase.Keys keys = c.keys.get(b);
         int headDim = spec.headDim();
         int valueDim = spec.valueDim();
@@ -79,9 +79,11 @@ final class ReferenceGradients {
         }
         delta = round.applyAsDouble(delta - stateGradient[gradientAt + valueDim]);
         for (int j = 0; j < keys.count(); j++) {
-            if (!ReferenceAttention.visible(spec, position, keys.positions[j])) {
+            float bias = ReferenceAttention.bias(c, row, j);
+            if (bias == Float.NEGATIVE_INFINITY) {
                 continue;
             }
+            double kept = round.applyAsDouble(ReferenceAttention.kept(c, row, j));
             int keyAt = (kvHead * keys.count() + j) * headDim;
             int valueAt = (kvHead * keys.count() + j) * valueDim;
             double score = 0;
@@ -96,19 +98,22 @@ final class ReferenceGradients {
                 score = round.applyAsDouble(spec.softCap() * bent);
                 slope = round.applyAsDouble(slope * round.applyAsDouble(1 - round.applyAsDouble(bent * bent)));
             }
+            score = round.applyAsDouble(score + bias);
             double p = round.applyAsDouble(Math.exp(round.applyAsDouble(score - lse)));
+            double weight = round.applyAsDouble(p * kept);
             double dp = 0;
             double dpTerms = Math.abs(delta);
             for (int d = 0; d < valueDim; d++) {
-                dpTerms += Math.abs(stateGradient[gradientAt + d] * keys.v[valueAt + d]);
+                dpTerms += Math.abs(stateGradient[gradientAt + d] * keys.v[valueAt + d] * kept);
                 dp = addProduct(dp, stateGradient[gradientAt + d], keys.v[valueAt + d]);
-                dv.get(b)[valueAt + d] = addProduct(dv.get(b)[valueAt + d], p, stateGradient[gradientAt + d]);
+                dv.get(b)[valueAt + d] = addProduct(dv.get(b)[valueAt + d], weight, stateGradient[gradientAt + d]);
             }
             slopes += p * dpTerms * Math.abs(slope);
             keyTerms[kvHead * keys.count() + j] +=
-                    p * Math.max(dpTerms * Math.abs(slope) * largestQuery, largestGradient);
+                    Math.max(p * dpTerms * Math.abs(slope) * largestQuery, weight * largestGradient);
             largestTerms = Math.max(largestTerms, keyTerms[kvHead * keys.count() + j]);
-            double ds = round.applyAsDouble(round.applyAsDouble(p * round.applyAsDouble(dp - delta)) * slope);
+            double ds = round.applyAsDouble(
+                    round.applyAsDouble(p * round.applyAsDouble(round.applyAsDouble(dp * kept) - delta)) * slope);
             for (int d = 0; d < headDim; d++) {
                 largestKey = Math.max(largestKey, Math.abs(keys.k[keyAt + d]));
                 dq[row * headDim + d] = addProduct(dq[row * headDim + d], ds, keys.k[keyAt + d]);

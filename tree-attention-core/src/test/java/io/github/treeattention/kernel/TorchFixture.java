@@ -2,7 +2,9 @@ package io.github.treeattention.kernel;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.testkit.Safetensors;
 import io.github.treeattention.testkit.SharedData;
@@ -38,7 +40,8 @@ final class TorchFixture {
                 index.get("scale").asDouble(),
                 index.get("causal").asBoolean(),
                 0,
-                0);
+                0,
+                Dropout.NONE);
         long[] positions = new long[keys];
         Arrays.setAll(positions, j -> j);
         long[] firstPositions = new long[batch];
@@ -49,7 +52,14 @@ final class TorchFixture {
                     positions, batchRow(tensors.floats("k"), batch, b), batchRow(tensors.floats("v"), batch, b)));
         }
         problem = new AttentionCase(
-                spec, KvType.F32, index.get("N").asInt(), 32, tensors.floats("q"), firstPositions, rows);
+                spec,
+                KvType.F32,
+                index.get("N").asInt(),
+                32,
+                tensors.floats("q"),
+                firstPositions,
+                rows,
+                AttentionMask.NONE);
     }
 
     /** All fixtures; none, with a printed reason, where the shared data is absent. */

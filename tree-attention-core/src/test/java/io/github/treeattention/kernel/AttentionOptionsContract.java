@@ -1,0 +1,181 @@
+package io.github.treeattention.kernel;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.github.treeattention.attention.AttentionMask;
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Dropout;
+import io.github.treeattention.attention.Queries;
+import io.github.treeattention.testkit.Seeds;
+import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.function.IntPredicate;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/**
+ * What masks and dropout promise beside the right numbers, which {@link AttentionKernelContract} and {@link
+ * AttentionBackwardContract} check over random mixes of them.
+ */
+@Timeout(value = 120, unit = TimeUnit.SECONDS)
+public abstract class AttentionOptionsContract {
+    private static final float[] POISON = {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY};
+
+    /** The kernel under test. */
+    protected abstract AttentionKernel kernel();
+
+    /** NaN and infinite keys and values, by whatever they are hidden. */
+    @Test
+    void shouldKeepHiddenKeysFromTheState() {
+        SplittableRandom random = Seeds.random("shouldKeepHiddenKeysFromTheState");
+        for (int trial = 0; trial < 20; trial++) {
+            Poisoned p = new Poisoned(random);
+            AttentionState state = state(p.clean);
+            kernel().partial(p.clean.spec, p.clean.toQueries(), p.dirty.shards(), state);
+            KernelCheck.requireClose(kernel(), p.clean, state, 1, p.untouched);
+        }
+    }
+
+    /** Rows that do see such keys are told to have seen none, by their lse. */
+    @Test
+    void shouldKeepHiddenKeysFromTheGradients() {
+        SplittableRandom random = Seeds.random("shouldKeepHiddenKeysFromTheGradients");
+        for (int trial = 0; trial < 8; trial++) {
+            Poisoned p = new Poisoned(random);
+            AttentionCase c = p.clean;
+            AttentionState state = state(c);
+            kernel().partial(c.spec, c.toQueries(), c.shards(), state);
+            float[] stateGradient = new float[state.rows().capacity()];
+            for (int i = 0; i < stateGradient.length; i++) {
+                int row = i / state.rowLength();
+                stateGradient[i] = p.untouched.test(row) ? (float) (2 * random.nextDouble() - 1) : 0;
+                if (!p.untouched.test(row)) {
+                    state.rows().put(i, i % state.rowLength() == state.valueDim() ? Float.NEGATIVE_INFINITY : 0);
+                }
+            }
+            AttentionState gradient = state(c);
+            gradient.rows().put(0, stateGradient);
+            AttentionGradients got = AttentionGradients.zeros(c.spec, c.toQueries(), c.shards());
+            kernel().backward(c.spec, c.toQueries(), p.dirty.shards(), state, gradient, got);
+            // Rows whose gradient is 0 add nothing, so the problem's own gradients are the ones wanted.
+            KernelCheck.requireClose(kernel(), c, stateGradient, got);
+        }
+    }
+
+    /** A call over one batch row and some queries gives what the whole call gives, dropout included. */
+    @Test
+    void shouldGiveEveryRowTheSameWhateverTheCallHolds() {
+        SplittableRandom random = Seeds.random("shouldGiveEveryRowTheSameWhateverTheCallHolds");
+        for (int trial = 0; trial < 10; trial++) {
+            RandomCase builder = new RandomCase(random).masked(true);
+            Dropout dropout = Dropout.of(0.4, random.nextLong(), 1);
+            AttentionCase c = builder.spec(builder.spec().withDropout(dropout)).build();
+            AttentionState whole = state(c);
+            for (int b = 0; b < c.batch(); b++) {
+                AttentionSpec spec = c.spec.withDropout(dropout.withFirstBatchRow(b));
+                for (int first = 0, count; first < c.queries; first += count) {
+                    count = 1 + random.nextInt(c.queries - first);
+                    Queries part = part(c, b, first, count);
+                    AttentionState state = AttentionState.empty(1, spec.heads(), count, spec.valueDim());
+                    kernel().partial(spec, part, List.of(c.shards().get(b)), state);
+                    for (int head = 0; head < spec.heads(); head++) {
+                        int length = count * state.rowLength();
+                        whole.rows().put(whole.rowIndex(b, head, first), state.rows(), head * length, length);
+                    }
+                }
+            }
+            KernelCheck.requireClose(kernel(), c, whole, 1);
+        }
+    }
+
+    @Test
+    void shouldRefuseAMaskThatEndsBeforeTheKeys() {
+        AttentionCase c = new RandomCase(Seeds.random("shouldRefuseAMaskThatEndsBeforeTheKeys"))
+                .spec(AttentionSpec.of(4, 2, 16))
+                .sizes(1, 3, 10)
+                .masked(false)
+                .build();
+        long end = c.shards().get(0).end();
+        Queries queries = c.toQueries().withMask(AttentionMask.NONE.withKeys(new boolean[(int) end - 1]));
+        IllegalArgumentException refused = assertThrows(
+                IllegalArgumentException.class, () -> kernel().partial(c.spec, queries, c.shards(), state(c)));
+        assertEquals(
+                "the mask's keys must cover the positions of all keys: it ends before position " + (end - 1)
+                        + ", the keys before position " + end,
+                refused.getMessage());
+    }
+
+    private static Queries part(AttentionCase c, int b, int first, int count) {
+        int dim = c.spec.headDim();
+        FloatBuffer rows = Queries.allocate(c.spec.heads() * count * dim);
+        for (int head = 0; head < c.spec.heads(); head++) {
+            int from = ((b * c.spec.heads() + head) * c.queries + first) * dim;
+            rows.put(head * count * dim, c.q, from, count * dim);
+        }
+        return new Queries(rows, 1, c.spec.heads(), count, dim, c.firstPositions[b] + first)
+                .withMask(c.mask.slice(b, 1, first, count));
+    }
+
+    private static AttentionState state(AttentionCase c) {
+        return AttentionState.empty(c.batch(), c.spec.heads(), c.queries, c.spec.valueDim());
+    }
+
+    /** A problem, and the same with some keys and values that are not finite. */
+    private static final class Poisoned {
+        final AttentionCase clean;
+        final AttentionCase dirty;
+        final IntPredicate untouched; // rows that see no poison
+
+        Poisoned(SplittableRandom random) {
+            AttentionCase c = new RandomCase(random).build();
+            boolean[][] poisoned = new boolean[c.batch()][];
+            boolean[][] kept = new boolean[c.batch()][];
+            List<AttentionCase.Keys> keys = new ArrayList<>();
+            for (int b = 0; b < c.batch(); b++) {
+                AttentionCase.Keys row = c.keys.get(b);
+                float[] k = row.k.clone();
+                float[] v = row.v.clone();
+                poisoned[b] = new boolean[row.count()];
+                kept[b] = new boolean[10_000];
+                for (int j = 0; j < row.count(); j++) {
+                    poisoned[b][j] = random.nextInt(1 + row.count() / 3) == 0;
+                    kept[b][(int) row.positions[j]] = !poisoned[b][j];
+                    if (poisoned[b][j]) {
+                        poison(random, k, c.spec.kvHeads(), row.count(), j);
+                        poison(random, v, c.spec.kvHeads(), row.count(), j);
+                    }
+                }
+                keys.add(new AttentionCase.Keys(row.positions, k, v));
+            }
+            AttentionMask mask = random.nextBoolean() ? c.mask.withKeys(kept) : c.mask; // hidden from all, or by luck
+            clean = c.with(mask, c.keys);
+            dirty = c.with(mask, keys);
+            int rowsPerBatch = c.spec.heads() * c.queries;
+            untouched = row -> {
+                for (int j = 0; j < poisoned[row / rowsPerBatch].length; j++) {
+                    if (poisoned[row / rowsPerBatch][j]
+                            && ReferenceAttention.bias(clean, row, j) > Float.NEGATIVE_INFINITY) {
+                        return false;
+                    }
+                }
+                return true;
+            };
+        }
+
+        private static void poison(SplittableRandom random, float[] rows, int heads, int count, int j) {
+            int dim = rows.length / (heads * count);
+            for (int head = 0; head < heads; head++) {
+                for (int d = 0; d < dim; d++) {
+                    if (d == 0 || random.nextBoolean()) {
+                        rows[(head * count + j) * dim + d] = POISON[random.nextInt(POISON.length)];
+                    }
+                }
+            }
+        }
+    }
+}
