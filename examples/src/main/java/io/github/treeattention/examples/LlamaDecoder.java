@@ -11,6 +11,9 @@ import io.github.treeattention.distributed.TreeAttention;
 import io.github.treeattention.examples.model.LlamaConfig;
 import io.github.treeattention.examples.model.LlamaModel;
 import io.github.treeattention.examples.model.Matrix;
+import io.github.treeattention.examples.tensor.RmsNorm;
+import io.github.treeattention.examples.tensor.Rows;
+import io.github.treeattention.examples.tensor.SwiGlu;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
@@ -180,14 +183,14 @@ public final class LlamaDecoder implements AutoCloseable {
             cache.append(layer, count, space.keys, space.values);
             attend(layer, space);
             space.projected.product(space.attended, products.attentionOut());
-            add(space.residual, space.projected);
+            space.residual.add(space.projected);
 
             // The feed-forward layer: down(silu(gate x) * up x).
             rmsNorm(space.residual, weights.feedForwardNorm(), space.normed);
             space.gateUp.product(space.normed, products.gateUp());
-            swiGlu(space.gateUp, space.hidden);
+            SwiGlu.forward(space.gateUp, space.hidden);
             space.projected.product(space.hidden, products.down());
-            add(space.residual, space.projected);
+            space.residual.add(space.projected);
         }
         position += count;
         return space;
@@ -201,24 +204,8 @@ public final class LlamaDecoder implements AutoCloseable {
         }
     }
 
-    /** Each row divided by its root mean square, times a weight per column. */
-    private void rmsNorm(Rows input, Matrix weight, Rows output) {
-        int dim = input.width();
-        FloatBuffer in = input.values();
-        FloatBuffer out = output.values();
-        FloatBuffer scale = weight.values();
-        for (int row = 0; row < input.count(); row++) {
-            int at = row * dim;
-            double squares = 0;
-            for (int i = 0; i < dim; i++) {
-                double x = in.get(at + i);
-                squares += x * x;
-            }
-            float factor = (float) (1 / Math.sqrt(squares / dim + config.rmsNormEps()));
-            for (int i = 0; i < dim; i++) {
-                out.put(at + i, in.get(at + i) * factor * scale.get(i));
-            }
-        }
+    private void rmsNorm(Rows input, Matrix scale, Rows output) {
+        RmsNorm.forward(input, scale.values(), config.rmsNormEps(), output);
     }
 
     /** From rows of q, k and v to rotated queries {@code [heads][count][headDim]}, and keys and values as the cache takes them. */
@@ -252,28 +239,6 @@ public final class LlamaDecoder implements AutoCloseable {
             for (int row = 0; row < count; row++) {
                 int to = row * space.attended.width() + h * headDim;
                 out.put(to, space.state.rows(), space.state.rowIndex(0, h, row), headDim);
-            }
-        }
-    }
-
-    private static void add(Rows target, Rows addend) {
-        FloatBuffer to = target.values();
-        FloatBuffer from = addend.values();
-        for (int i = 0, n = target.count() * target.width(); i < n; i++) {
-            to.put(i, to.get(i) + from.get(i));
-        }
-    }
-
-    private static void swiGlu(Rows gateUp, Rows hidden) {
-        int width = hidden.width();
-        FloatBuffer in = gateUp.values();
-        FloatBuffer out = hidden.values();
-        for (int row = 0; row < hidden.count(); row++) {
-            int at = row * 2 * width;
-            for (int i = 0; i < width; i++) {
-                float gate = in.get(at + i);
-                float silu = (float) (gate / (1 + Math.exp(-gate)));
-                out.put(row * width + i, silu * in.get(at + width + i));
             }
         }
     }

@@ -3,6 +3,8 @@ package io.github.treeattention.examples;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.examples.model.LlamaConfig;
+import io.github.treeattention.examples.tensor.RotaryTable;
+import io.github.treeattention.examples.tensor.Rows;
 import java.nio.FloatBuffer;
 
 /** The activations of some tokens on their way through the layers, allocated once. */

@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
+import io.github.treeattention.examples.eval.PerplexityTask;
 import io.github.treeattention.examples.model.LlamaModel;
 import io.github.treeattention.examples.model.ModelLoader;
 import io.github.treeattention.examples.text.Sampler;
@@ -87,7 +88,7 @@ class LogitsTest {
                         assertEquals(argmax[at], Sampler.argmax(logits), "argmax at " + at);
                     }
                     if (at < nll.length) {
-                        double own = nll(logits, ids[at + 1]);
+                        double own = PerplexityTask.nll(logits, ids[at + 1]);
                         assertEquals(nll[at], own, 2e-3, "nll at " + at);
                         sum[0] += own - nll[at];
                     }
@@ -134,17 +135,8 @@ class LogitsTest {
         double[] sum = {0};
         decoder.reset();
         decoder.prefillEach(
-                Arrays.copyOf(window, WINDOW), (position, logits) -> sum[0] += nll(logits, window[(int) position + 1]));
+                Arrays.copyOf(window, WINDOW), (position, logits) -> sum[0] += PerplexityTask.nll(logits, window[(int) position + 1]));
         return sum[0];
-    }
-
-    private static double nll(float[] logits, int target) {
-        double max = logits[Sampler.argmax(logits)];
-        double sum = 0;
-        for (float logit : logits) {
-            sum += Math.exp(logit - max);
-        }
-        return max + Math.log(sum) - logits[target];
     }
 
     private static int[] integers(Path file, String name) throws IOException {

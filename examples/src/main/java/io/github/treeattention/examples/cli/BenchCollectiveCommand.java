@@ -1,6 +1,7 @@
 package io.github.treeattention.examples.cli;
 
 import io.github.treeattention.collective.AllReduceAlgorithm;
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.examples.bench.CollectiveRank;
 import io.github.treeattention.examples.bench.OpenMpi;
 import io.github.treeattention.launch.LaunchResult;

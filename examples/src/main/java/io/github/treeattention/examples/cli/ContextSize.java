@@ -2,14 +2,15 @@ package io.github.treeattention.examples.cli;
 
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.SequencePartition;
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.examples.model.LlamaConfig;
 import java.util.Locale;
 import java.util.OptionalLong;
 
 /**
- * What a job's context takes.
+ * What a context takes.
  *
- * @param positions tokens of the prompt and tokens to generate
+ * @param positions tokens of the prompt and of the answer
  * @param kvBytesPerRank bytes of the fullest rank's pages
  * @param kvBytes bytes of all ranks' pages
  * @param weightBytes bytes of the weights, which every rank holds
@@ -18,11 +19,9 @@ record ContextSize(long positions, long kvBytesPerRank, long kvBytes, long weigh
     /** Roughly what a JVM with ND4J takes besides weights and KV. */
     private static final long PROCESS_BYTES = 250_000_000;
 
-    static ContextSize of(GenerationJob job, LlamaConfig config, int ranks) {
-        KvLayout layout = new KvLayout(
-                config.layers(), config.kvHeads(), config.headDim(), config.headDim(), job.kvType(), job.pageSize());
-        SequencePartition partition = new SequencePartition(job.pageSize(), ranks);
-        long positions = (long) job.promptIds().size() + job.maxTokens();
+    static ContextSize of(RankSettings settings, long positions, LlamaConfig config, int ranks) {
+        KvLayout layout = settings.layout(config);
+        SequencePartition partition = new SequencePartition(settings.pageSize(), ranks);
         long pages = 0;
         for (int rank = 0; rank < ranks; rank++) {
             pages += partition.localPages(rank, positions);
@@ -41,7 +40,7 @@ record ContextSize(long positions, long kvBytesPerRank, long kvBytes, long weigh
         if (available.isPresent() && needed > available.getAsLong()) {
             throw new InputException(String.format(
                     Locale.ROOT,
-                    "%d tokens (prompt and --max-tokens) on %d ranks of this host need %s: %s of keys and values, and %s a"
+                    "%d tokens (prompt and answer) on %d ranks of this host need %s: %s of keys and values, and %s a"
                             + " rank for weights and the process; there are %s free. Use a shorter prompt, fewer ranks or"
                             + " --kv-dtype bf16.",
                     positions,

@@ -1,5 +1,7 @@
 package io.github.treeattention.examples.cli;
 
+import io.github.treeattention.examples.InputException;
+import io.github.treeattention.examples.eval.PassKeyPrompt;
 import io.github.treeattention.examples.model.LlamaConfig;
 import io.github.treeattention.examples.model.ModelLoader;
 import io.github.treeattention.examples.text.TextStream;
@@ -12,6 +14,7 @@ import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.util.Arrays;
 import java.util.Locale;
+import java.util.OptionalDouble;
 import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -86,6 +89,7 @@ final class DemoCommand implements Callable<Integer> {
                 tokenizer,
                 tokens,
                 prompt,
+                OptionalDouble.empty(),
                 new SplittableRandom(seed));
         int[] ids = tokenizer.encode(passKey.text());
         GenerationJob job = rankOptions.job(

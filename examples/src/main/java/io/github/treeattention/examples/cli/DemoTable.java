@@ -1,5 +1,6 @@
 package io.github.treeattention.examples.cli;
 
+import io.github.treeattention.examples.eval.PassKeyPrompt;
 import io.github.treeattention.examples.text.Tokenizer;
 import java.util.Locale;
 import java.util.stream.Collectors;

@@ -3,6 +3,7 @@ package io.github.treeattention.examples.cli;
 import io.github.treeattention.cache.KvCacheFullException;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.examples.ContextFullException;
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.examples.model.ModelFormatException;
 import java.io.UncheckedIOException;
 import java.nio.file.FileSystemException;

@@ -1,6 +1,7 @@
 package io.github.treeattention.examples.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.examples.model.LlamaConfig;
 import io.github.treeattention.examples.model.ModelLoader;
 import io.github.treeattention.examples.text.TextStream;
@@ -8,8 +9,6 @@ import io.github.treeattention.examples.text.Tokenizer;
 import io.github.treeattention.examples.text.Tokenizers;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.charset.CharacterCodingException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -115,16 +114,7 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     private String promptText() {
-        if (prompt.file == null) {
-            return prompt.text;
-        }
-        try {
-            return Files.readString(prompt.file);
-        } catch (CharacterCodingException failure) {
-            throw new InputException("--prompt-file must be UTF-8 text: " + prompt.file + " is not", failure);
-        } catch (IOException failure) {
-            throw new InputException("--prompt-file must be a readable file: " + prompt.file, failure);
-        }
+        return prompt.file == null ? prompt.text : TextFile.read("--prompt-file", prompt.file);
     }
 
     private void print(PrintWriter out, RunReport report, Tokenizer tokenizer, TextStream stream, int worldSize)

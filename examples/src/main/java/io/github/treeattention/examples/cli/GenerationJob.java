@@ -1,10 +1,16 @@
 package io.github.treeattention.examples.cli;
 
-import io.github.treeattention.cache.KvType;
+import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.examples.GenerationListener;
+import io.github.treeattention.examples.model.LlamaModel;
+import io.github.treeattention.examples.model.ModelLoader;
+import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
 
 /**
- * Everything that a rank must know to generate; crosses to rank processes as JSON.
+ * The continuation of a text.
  *
  * @param model absolute path of the model
  * @param promptIds ids of the prompt, begin-of-text included
@@ -12,11 +18,7 @@ import java.util.List;
  * @param temperature 0 for greedy
  * @param topP probability mass to sample from, in (0, 1]
  * @param seed of the sampler
- * @param strategy how ranks attend together
- * @param kvType how keys and values are stored
- * @param kernel the attention kernel's name, or null for the best usable one
- * @param pageSize positions in a KV page
- * @param deadlineSeconds how long one collective call may take
+ * @param settings how the ranks attend together
  */
 record GenerationJob(
         String model,
@@ -25,17 +27,45 @@ record GenerationJob(
         double temperature,
         double topP,
         long seed,
-        Strategy strategy,
-        KvType kvType,
-        String kernel,
-        int pageSize,
-        int deadlineSeconds) {
+        RankSettings settings)
+        implements RankJob {
 
-    /** What crosses the network for attention. */
-    enum Strategy {
-        /** States: one all-reduce a layer. */
-        TREE,
-        /** Keys and values: worldSize - 1 hops a layer, the baseline. */
-        RING
+    @Override
+    public int deadlineSeconds() {
+        return settings.deadlineSeconds();
+    }
+
+    /** Tokens of the prompt and tokens to generate. */
+    long positions() {
+        return (long) promptIds.size() + maxTokens;
+    }
+
+    @Override
+    public Task load() {
+        LlamaModel loaded = ModelLoader.load(Path.of(model));
+        return new Task() {
+            @Override
+            public Map<String, String> fingerprint() {
+                return settings.fingerprint(loaded);
+            }
+
+            @Override
+            public RankEvent.Last run(Communicator communicator, Consumer<RankEvent> tell) {
+                return RankWork.run(GenerationJob.this, loaded, communicator, new Teller(tell));
+            }
+        };
+    }
+
+    /** Turns what a generation says into events. */
+    private record Teller(Consumer<RankEvent> tell) implements GenerationListener {
+        @Override
+        public void prompt(int done, int total) {
+            tell.accept(new RankEvent.Read(done, total));
+        }
+
+        @Override
+        public void token(int id) {
+            tell.accept(new RankEvent.Token(id));
+        }
     }
 }

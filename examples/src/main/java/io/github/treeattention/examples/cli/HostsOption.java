@@ -1,5 +1,6 @@
 package io.github.treeattention.examples.cli;
 
+import io.github.treeattention.examples.InputException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import picocli.CommandLine.Option;

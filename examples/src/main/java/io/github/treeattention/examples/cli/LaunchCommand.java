@@ -1,5 +1,6 @@
 package io.github.treeattention.examples.cli;
 
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.launch.LaunchResult;
 import io.github.treeattention.launch.Launcher;
 import java.io.File;

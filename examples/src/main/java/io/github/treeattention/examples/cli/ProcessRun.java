@@ -1,6 +1,5 @@
 package io.github.treeattention.examples.cli;
 
-import io.github.treeattention.examples.GenerationListener;
 import io.github.treeattention.launch.LaunchFailure;
 import io.github.treeattention.launch.LaunchResult;
 import io.github.treeattention.launch.Launcher;
@@ -11,20 +10,21 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 
 /** Runs a job on several rank processes of this host and follows what they say. */
 final class ProcessRun implements RankOutput {
     private final Console console;
-    private final GenerationListener listener;
-    private final Map<Integer, RankEvent.Finished> finished = new TreeMap<>();
+    private final Consumer<RankEvent> listener;
+    private final Map<Integer, RankEvent.Last> finished = new TreeMap<>();
 
-    private ProcessRun(Console console, GenerationListener listener) {
+    private ProcessRun(Console console, Consumer<RankEvent> listener) {
         this.console = console;
         this.listener = listener;
     }
 
-    /** Each rank's last event, in rank order. */
-    static List<RankEvent.Finished> run(GenerationJob job, int ranks, Console console, GenerationListener listener) {
+    /** Each rank's last event, in rank order; the listener hears the others, of all ranks. */
+    static List<RankEvent.Last> run(RankJob job, int ranks, Console console, Consumer<RankEvent> listener) {
         ProcessRun run = new ProcessRun(console, listener);
         console.note("starting " + ranks + " processes");
         LaunchResult result = run.launch(job, ranks);
@@ -39,11 +39,11 @@ final class ProcessRun implements RankOutput {
         return List.copyOf(run.finished.values());
     }
 
-    private LaunchResult launch(GenerationJob job, int ranks) {
+    private LaunchResult launch(RankJob job, int ranks) {
         try {
             Path file = Files.createTempFile("treeattn-job-", ".json"); // for this user's eyes only
             try {
-                RankEvent.JSON.writeValue(file.toFile(), job);
+                RankEvent.JSON.writerFor(RankJob.class).writeValue(file.toFile(), job);
                 return Launcher.builder(ranks, RankWorker.class.getName())
                         .arguments(List.of(file.toString()))
                         .jvmFlags(RankWorker.jvmFlags())
@@ -77,12 +77,10 @@ final class ProcessRun implements RankOutput {
     @Override
     public void line(int rank, Stream stream, String line) {
         RankEvent event = stream == Stream.STDOUT ? RankEvent.parse(line).orElse(null) : null;
-        if (event instanceof RankEvent.Read read) {
-            listener.prompt(read.done(), read.total());
-        } else if (event instanceof RankEvent.Token token) {
-            listener.token(token.id());
-        } else if (event instanceof RankEvent.Finished done) {
-            finished.put(rank, done);
+        if (event instanceof RankEvent.Last last) {
+            finished.put(rank, last);
+        } else if (event != null) {
+            listener.accept(event);
         } else {
             console.note("[" + rank + "] " + line);
         }

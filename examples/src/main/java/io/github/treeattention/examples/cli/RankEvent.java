@@ -12,7 +12,9 @@ import java.util.Optional;
 @JsonSubTypes({
     @JsonSubTypes.Type(value = RankEvent.Read.class, name = "read"),
     @JsonSubTypes.Type(value = RankEvent.Token.class, name = "token"),
-    @JsonSubTypes.Type(value = RankEvent.Finished.class, name = "finished")
+    @JsonSubTypes.Type(value = RankEvent.Finished.class, name = "finished"),
+    @JsonSubTypes.Type(value = RankEvent.Answer.class, name = "answer"),
+    @JsonSubTypes.Type(value = RankEvent.Evaluated.class, name = "evaluated")
 })
 sealed interface RankEvent {
     ObjectMapper JSON = new ObjectMapper();
@@ -33,7 +35,26 @@ sealed interface RankEvent {
             int decodeSteps,
             String kernel,
             RunReport.Rank counters)
-            implements RankEvent {}
+            implements Last {}
+
+    /**
+     * A case of an evaluation is done; rank 0 only.
+     *
+     * @param ids what was generated; empty where a likelihood was asked for
+     * @param nll mean negative log-likelihood in nats per token, or 0 where tokens were generated
+     */
+    record Answer(int index, List<Integer> ids, double nll) implements RankEvent {}
+
+    /**
+     * A rank has done its part of an evaluation.
+     *
+     * @param kvBytes bytes of its KV pages, those of the longest case
+     * @param sentBytes payload bytes that it sent
+     */
+    record Evaluated(long kvBytes, long sentBytes) implements Last {}
+
+    /** What a rank says once, at its end. */
+    sealed interface Last extends RankEvent permits Finished, Evaluated {}
 
     default String toJson() {
         try {

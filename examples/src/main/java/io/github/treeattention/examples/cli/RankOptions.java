@@ -1,6 +1,7 @@
 package io.github.treeattention.examples.cli;
 
 import io.github.treeattention.cache.KvType;
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.kernel.AttentionKernelProvider;
 import io.github.treeattention.kernel.AttentionKernels;
 import java.util.List;
@@ -23,7 +24,7 @@ final class RankOptions {
             description =
                     "tree: ranks exchange attention states, one all-reduce a layer. ring: keys and values go round,"
                             + " the baseline. Default: ${DEFAULT-VALUE}.")
-    private GenerationJob.Strategy strategy;
+    private RankSettings.Strategy strategy;
 
     @Option(
             names = "--kv-dtype",
@@ -66,11 +67,11 @@ final class RankOptions {
                 sampling.temperature(),
                 sampling.topP(),
                 sampling.seed(),
-                strategy,
-                kvType,
-                checkedKernel(),
-                PAGE_SIZE,
-                deadlineSeconds);
+                settings());
+    }
+
+    RankSettings settings() {
+        return new RankSettings(strategy, kvType, checkedKernel(), PAGE_SIZE, deadlineSeconds);
     }
 
     private String checkedKernel() {

@@ -1,9 +1,6 @@
 package io.github.treeattention.examples.cli;
 
 import io.github.treeattention.collective.Communicator;
-import io.github.treeattention.distributed.DistributedAttention;
-import io.github.treeattention.distributed.RingAttention;
-import io.github.treeattention.distributed.TreeAttention;
 import io.github.treeattention.examples.DecoderOptions;
 import io.github.treeattention.examples.Generation;
 import io.github.treeattention.examples.GenerationListener;
@@ -11,29 +8,32 @@ import io.github.treeattention.examples.LlamaDecoder;
 import io.github.treeattention.examples.model.LlamaModel;
 import io.github.treeattention.examples.text.Sampler;
 import io.github.treeattention.kernel.AttentionKernel;
-import io.github.treeattention.kernel.AttentionKernels;
 import java.util.Locale;
 
 /** One rank's part of a {@link GenerationJob}, whatever process it runs in. */
 final class RankWork {
     private RankWork() {}
 
+    /** A decoder with room for so many positions. */
+    static LlamaDecoder decoder(
+            RankSettings settings,
+            long positions,
+            LlamaModel model,
+            Communicator communicator,
+            AttentionKernel kernel) {
+        ContextSize size = ContextSize.of(settings, positions, model.config(), communicator.worldSize());
+        DecoderOptions options = DecoderOptions.defaults()
+                .withKvType(settings.kvType())
+                .withPageSize(settings.pageSize())
+                .withMaxKvBytes(size.kvBytesPerRank());
+        return new LlamaDecoder(model, communicator, settings.attention(kernel, communicator), options);
+    }
+
     /** Generates with the others; the listener hears something on rank 0 only. */
     static RankEvent.Finished run(
             GenerationJob job, LlamaModel model, Communicator communicator, GenerationListener listener) {
-        AttentionKernel kernel =
-                job.kernel() == null ? AttentionKernels.choose() : AttentionKernels.named(job.kernel());
-        DistributedAttention attention =
-                switch (job.strategy()) {
-                    case TREE -> new TreeAttention(kernel, communicator);
-                    case RING -> new RingAttention(kernel, communicator);
-                };
-        ContextSize size = ContextSize.of(job, model.config(), communicator.worldSize());
-        DecoderOptions options = DecoderOptions.defaults()
-                .withKvType(job.kvType())
-                .withPageSize(job.pageSize())
-                .withMaxKvBytes(size.kvBytesPerRank());
-        try (LlamaDecoder decoder = new LlamaDecoder(model, communicator, attention, options)) {
+        AttentionKernel kernel = job.settings().loadKernel();
+        try (LlamaDecoder decoder = decoder(job.settings(), job.positions(), model, communicator, kernel)) {
             Generation.Result result;
             if (communicator.rank() == 0) {
                 Sampler sampler = Sampler.of(job.temperature(), job.topP(), job.seed());

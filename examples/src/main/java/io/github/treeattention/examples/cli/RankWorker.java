@@ -1,8 +1,5 @@
 package io.github.treeattention.examples.cli;
 
-import io.github.treeattention.examples.GenerationListener;
-import io.github.treeattention.examples.model.LlamaModel;
-import io.github.treeattention.examples.model.ModelLoader;
 import io.github.treeattention.launch.ControlSettings;
 import io.github.treeattention.launch.RankEnvironment;
 import io.github.treeattention.launch.RankSession;
@@ -15,7 +12,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
-import java.util.Map;
 import java.util.stream.Stream;
 
 /** Main class of a rank process: joins the run, does its part of the job in a file, and tells events on stdout. */
@@ -69,39 +65,21 @@ final class RankWorker {
     }
 
     private void work(Path file) throws IOException {
-        GenerationJob job = RankEvent.JSON.readValue(file.toFile(), GenerationJob.class);
+        RankJob job = RankEvent.JSON.readValue(file.toFile(), RankJob.class);
         RankEnvironment environment = RankEnvironment.current();
-        LlamaModel model = ModelLoader.load(Path.of(job.model()));
-        Map<String, String> fingerprint = Map.of(
-                "version", Version.of("treeattn"),
-                "model", model.fingerprint(),
-                "kvType", job.kvType().name(),
-                "strategy", job.strategy().name(),
-                "pageSize", String.valueOf(job.pageSize()));
+        RankJob.Task task = job.load();
         Duration deadline = Duration.ofSeconds(job.deadlineSeconds());
         try (RankSession session =
-                RankSession.join(environment, fingerprint, deadline, control(Path.of(job.model())))) {
+                RankSession.join(environment, task.fingerprint(), deadline, control(Path.of(job.model())))) {
             if (environment.rank() == 0) {
                 Files.deleteIfExists(file);
             }
-            tell(RankWork.run(job, model, session.communicator(), new Teller()));
+            tell(task.run(session.communicator(), this::tell));
             session.communicator().barrier(); // nobody leaves while another still needs it
         }
     }
 
     private void tell(RankEvent event) {
         out.println(event.toJson());
-    }
-
-    private final class Teller implements GenerationListener {
-        @Override
-        public void prompt(int done, int total) {
-            tell(new RankEvent.Read(done, total));
-        }
-
-        @Override
-        public void token(int id) {
-            tell(new RankEvent.Token(id));
-        }
     }
 }

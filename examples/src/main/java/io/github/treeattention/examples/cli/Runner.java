@@ -2,12 +2,10 @@ package io.github.treeattention.examples.cli;
 
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
-import io.github.treeattention.examples.GenerationListener;
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.examples.model.LlamaConfig;
-import io.github.treeattention.examples.model.LlamaModel;
-import io.github.treeattention.examples.model.ModelLoader;
-import java.nio.file.Path;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.function.IntConsumer;
 
 /** Runs a job: one rank in this process, several as processes of their own. */
@@ -22,26 +20,19 @@ final class Runner {
      * @throws RankFailedException if a process of the run fails
      */
     static RunReport run(GenerationJob job, LlamaConfig config, int ranks, Console console, IntConsumer onToken) {
-        ContextSize.of(job, config, ranks).requireMemory(ranks);
-        if (job.promptIds().size() + (long) job.maxTokens() > config.maxPositions()) {
+        ContextSize.of(job.settings(), job.positions(), config, ranks).requireMemory(ranks);
+        if (job.positions() > config.maxPositions()) {
             console.note("note: prompt and --max-tokens exceed the " + config.maxPositions()
                     + " positions that the model was made for; what it says beyond them means little");
         }
-        console.note("loading " + job.model());
         String task = ranks == 1 ? "reading on one process" : "reading on " + ranks + " processes";
-        GenerationListener listener = new GenerationListener() {
-            @Override
-            public void prompt(int done, int total) {
-                console.progress(task, "tokens", done, total);
+        List<RankEvent.Finished> finished = run(job, ranks, console, RankEvent.Finished.class, event -> {
+            if (event instanceof RankEvent.Read read) {
+                console.progress(task, "tokens", read.done(), read.total());
+            } else if (event instanceof RankEvent.Token token) {
+                onToken.accept(token.id());
             }
-
-            @Override
-            public void token(int id) {
-                onToken.accept(id);
-            }
-        };
-        List<RankEvent.Finished> finished =
-                ranks == 1 ? List.of(inThisProcess(job, listener)) : ProcessRun.run(job, ranks, console, listener);
+        });
         RankEvent.Finished leader = finished.get(0);
         return new RunReport(
                 leader.ids(),
@@ -54,10 +45,26 @@ final class Runner {
                 finished.stream().map(RankEvent.Finished::counters).toList());
     }
 
-    private static RankEvent.Finished inThisProcess(GenerationJob job, GenerationListener listener) {
-        LlamaModel model = ModelLoader.load(Path.of(job.model()));
+    /**
+     * Runs any job.
+     *
+     * @param lastType what each rank of this job says at its end
+     * @param listener hears all else that ranks say
+     * @return each rank's last event, in rank order
+     * @throws RankFailedException if a process of the run fails
+     */
+    static <T extends RankEvent.Last> List<T> run(
+            RankJob job, int ranks, Console console, Class<T> lastType, Consumer<RankEvent> listener) {
+        console.note("loading " + job.model());
+        List<RankEvent.Last> last =
+                ranks == 1 ? List.of(inThisProcess(job, listener)) : ProcessRun.run(job, ranks, console, listener);
+        return last.stream().map(lastType::cast).toList();
+    }
+
+    private static RankEvent.Last inThisProcess(RankJob job, Consumer<RankEvent> listener) {
+        RankJob.Task task = job.load();
         try (Communicator alone = Communicators.single()) {
-            return RankWork.run(job, model, alone, listener);
+            return task.run(alone, listener);
         }
     }
 }

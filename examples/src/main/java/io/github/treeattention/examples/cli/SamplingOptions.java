@@ -1,5 +1,6 @@
 package io.github.treeattention.examples.cli;
 
+import io.github.treeattention.examples.InputException;
 import picocli.CommandLine.Option;
 
 /** How the next token is chosen. */

@@ -17,6 +17,7 @@ import picocli.CommandLine.Spec;
         subcommands = {
             DemoCommand.class,
             GenerateCommand.class,
+            EvalCommand.class,
             LaunchCommand.class,
             BenchCommand.class,
             InfoCommand.class,

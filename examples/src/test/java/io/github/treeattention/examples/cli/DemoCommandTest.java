@@ -3,11 +3,13 @@ package io.github.treeattention.examples.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.examples.eval.PassKeyPrompt;
 import io.github.treeattention.examples.model.ModelLoader;
 import io.github.treeattention.examples.text.Tokenizer;
 import io.github.treeattention.examples.text.Tokenizers;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.OptionalDouble;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
@@ -41,9 +43,9 @@ class DemoCommandTest {
 
     @Test
     void shouldRefuseContextsThatAreTooShortOrTooLong() throws Exception {
-        Treeattn.run("demo", "--tokens", "10").assertBadInput("--tokens must leave room for the key", "got 10");
+        Treeattn.run("demo", "--tokens", "10").assertBadInput("a context must leave room for the key", "got 10");
         Treeattn.run("demo", "--tokens", "10000000")
-                .assertBadInput("--tokens must not exceed the text", "got 10000000");
+                .assertBadInput("a context must not exceed the text", "got 10000000");
     }
 
     @Test
@@ -51,13 +53,13 @@ class DemoCommandTest {
         Tokenizer tokenizer = Tokenizers.load(KJV, ModelLoader.loadConfig(KJV));
         String text = Files.readString(KJV.resolve("kjv-excerpt.txt"));
         for (int seed = 0; seed < 20; seed++) {
-            PassKeyPrompt prompt = PassKeyPrompt.make(text, tokenizer, 1000, null, new SplittableRandom(seed));
+            PassKeyPrompt prompt = PassKeyPrompt.make(text, tokenizer, 1000, null, OptionalDouble.empty(), new SplittableRandom(seed));
             int tokens = tokenizer.encode(prompt.text()).length;
             assertTrue(tokens <= 1000 && tokens > 800, "tokens: " + tokens);
             String needle = "The pass key is " + prompt.key() + ". Remember it. " + prompt.key() + " is the pass key.";
             assertEquals(needle, prompt.text().lines().toList().get(prompt.line() - 1));
             assertEquals(
-                    prompt, PassKeyPrompt.make(text, tokenizer, 1000, null, new SplittableRandom(seed)), "replayed");
+                    prompt, PassKeyPrompt.make(text, tokenizer, 1000, null, OptionalDouble.empty(), new SplittableRandom(seed)), "replayed");
             assertTrue(prompt.answeredBy(" " + prompt.key() + ".\n"));
             assertTrue(!prompt.answeredBy(" 1" + prompt.key()));
         }

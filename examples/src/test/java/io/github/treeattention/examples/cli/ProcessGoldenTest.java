@@ -42,7 +42,7 @@ class ProcessGoldenTest {
     @ParameterizedTest
     @CsvSource({"3,java,TREE", "4,java,TREE", "3,native,TREE", "4,native,TREE", "3,java,RING"})
     @Timeout(value = 4, unit = TimeUnit.MINUTES)
-    void shouldGenerateTheGoldenTokens(int ranks, String kernel, GenerationJob.Strategy strategy) throws Exception {
+    void shouldGenerateTheGoldenTokens(int ranks, String kernel, RankSettings.Strategy strategy) throws Exception {
         try {
             AttentionKernels.named(kernel);
         } catch (IllegalStateException unusable) {
@@ -83,7 +83,7 @@ class ProcessGoldenTest {
         }
     }
 
-    private static List<Golden> goldens(String kernel, GenerationJob.Strategy strategy) throws IOException {
+    private static List<Golden> goldens(String kernel, RankSettings.Strategy strategy) throws IOException {
         List<Golden> goldens = new ArrayList<>();
         for (String name : List.of("greedy_0", "greedy_1", "greedy_2", "greedy_long")) {
             goldens.add(continuation(KJV, KJV.resolve(name + ".json"), kernel, strategy));
@@ -106,7 +106,7 @@ class ProcessGoldenTest {
         return goldens;
     }
 
-    private static Golden continuation(Path model, Path file, String kernel, GenerationJob.Strategy strategy)
+    private static Golden continuation(Path model, Path file, String kernel, RankSettings.Strategy strategy)
             throws IOException {
         JsonNode golden = read(file);
         List<Integer> prompt = ids(golden.get("prompt_ids"));
@@ -119,10 +119,10 @@ class ProcessGoldenTest {
     }
 
     private static GenerationJob job(
-            Path model, List<Integer> prompt, int maxTokens, String kernel, GenerationJob.Strategy strategy) {
+            Path model, List<Integer> prompt, int maxTokens, String kernel, RankSettings.Strategy strategy) {
         int pageSize = prompt.size() < 256 ? 16 : RankOptions.PAGE_SIZE; // short prompts must reach every rank, too
         return new GenerationJob(
-                model.toString(), prompt, maxTokens, 0, 1, 0, strategy, KvType.F32, kernel, pageSize, 60);
+                model.toString(), prompt, maxTokens, 0, 1, 0, new RankSettings(strategy, KvType.F32, kernel, pageSize, 60));
     }
 
     private static JsonNode read(Path file) throws IOException {

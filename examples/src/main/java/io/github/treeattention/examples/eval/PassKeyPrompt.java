@@ -1,7 +1,9 @@
-package io.github.treeattention.examples.cli;
+package io.github.treeattention.examples.eval;
 
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.examples.text.Tokenizer;
 import java.util.Locale;
+import java.util.OptionalDouble;
 import java.util.random.RandomGenerator;
 
 /**
@@ -13,26 +15,35 @@ import java.util.random.RandomGenerator;
  * @param line number of the key's line in the text, from 1; 0 where none was hidden
  * @param lines lines of the text
  */
-record PassKeyPrompt(String text, String key, int line, int lines) {
-    static final String QUESTION = "What is the pass key? The pass key is";
+public record PassKeyPrompt(String text, String key, int line, int lines) {
+    public static final String QUESTION = "What is the pass key? The pass key is";
 
     /**
      * Cuts an excerpt of about {@code tokens} tokens out of a text and hides a key in it.
      *
      * @param question asked instead of the key, or null
+     * @param depth where the key is hidden, 0 for the first line to 1 for the last; random if empty
      * @throws InputException if the text is too short for so many tokens, or there is no room for the key
      */
-    static PassKeyPrompt make(String source, Tokenizer tokenizer, int tokens, String question, RandomGenerator random) {
+    public static PassKeyPrompt make(
+            String source,
+            Tokenizer tokenizer,
+            int tokens,
+            String question,
+            OptionalDouble depth,
+            RandomGenerator random) {
         String key = String.format(Locale.ROOT, "%05d", 10_000 + random.nextInt(90_000));
         String needle = "The pass key is " + key + ". Remember it. " + key + " is the pass key.";
         String end = question == null ? QUESTION : question;
         int frame = tokenizer.encode(needle + "\n" + end).length + 2;
         if (tokens < frame) {
-            throw new InputException("--tokens must leave room for the key and the question: want at least " + frame
-                    + ", got " + tokens);
+            throw new InputException("a context must leave room for the key and the question: want at least " + frame
+                    + " tokens, got " + tokens);
         }
         String[] lines = lines(excerpt(source, tokenizer, tokens, frame, random));
-        int line = random.nextInt(lines.length + 1);
+        int line = depth.isPresent()
+                ? (int) Math.round(depth.getAsDouble() * lines.length)
+                : random.nextInt(lines.length + 1);
         StringBuilder text = new StringBuilder();
         for (int i = 0; i <= lines.length; i++) {
             if (i == line) {
@@ -45,7 +56,7 @@ record PassKeyPrompt(String text, String key, int line, int lines) {
         return new PassKeyPrompt(text.append(end).toString(), key, line + 1, lines.length + 1);
     }
 
-    boolean answeredBy(String generated) {
+    public boolean answeredBy(String generated) {
         return generated.strip().startsWith(key);
     }
 
@@ -60,7 +71,7 @@ record PassKeyPrompt(String text, String key, int line, int lines) {
             total += lengths[i];
         }
         if (total < tokens) {
-            throw new InputException("--tokens must not exceed the text that ships with the project, " + (total + frame)
+            throw new InputException("a context must not exceed the text that it is cut from, " + (total + frame)
                     + " tokens with key and question: got " + wanted);
         }
         int spare = total - tokens;

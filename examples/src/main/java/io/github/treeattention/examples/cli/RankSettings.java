@@ -1,0 +1,58 @@
+package io.github.treeattention.examples.cli;
+
+import io.github.treeattention.cache.KvLayout;
+import io.github.treeattention.cache.KvType;
+import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.distributed.DistributedAttention;
+import io.github.treeattention.distributed.RingAttention;
+import io.github.treeattention.distributed.TreeAttention;
+import io.github.treeattention.examples.model.LlamaConfig;
+import io.github.treeattention.examples.model.LlamaModel;
+import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.AttentionKernels;
+import java.util.Map;
+
+/**
+ * How the ranks of a run attend together; the same on all of them.
+ *
+ * @param strategy what crosses the network
+ * @param kvType how keys and values are stored
+ * @param kernel the attention kernel's name, or null for the best usable one
+ * @param pageSize positions in a KV page
+ * @param deadlineSeconds how long one collective call may take
+ */
+record RankSettings(Strategy strategy, KvType kvType, String kernel, int pageSize, int deadlineSeconds) {
+
+    /** What crosses the network for attention. */
+    enum Strategy {
+        /** States: one all-reduce a layer. */
+        TREE,
+        /** Keys and values: worldSize - 1 hops a layer, the baseline. */
+        RING
+    }
+
+    AttentionKernel loadKernel() {
+        return kernel == null ? AttentionKernels.choose() : AttentionKernels.named(kernel);
+    }
+
+    DistributedAttention attention(AttentionKernel loaded, Communicator communicator) {
+        return switch (strategy) {
+            case TREE -> new TreeAttention(loaded, communicator);
+            case RING -> new RingAttention(loaded, communicator);
+        };
+    }
+
+    KvLayout layout(LlamaConfig config) {
+        return new KvLayout(config.layers(), config.kvHeads(), config.headDim(), config.headDim(), kvType, pageSize);
+    }
+
+    /** What ranks compare when they meet. */
+    Map<String, String> fingerprint(LlamaModel model) {
+        return Map.of(
+                "version", Version.of("treeattn"),
+                "model", model.fingerprint(),
+                "kvType", kvType.name(),
+                "strategy", strategy.name(),
+                "pageSize", String.valueOf(pageSize));
+    }
+}
