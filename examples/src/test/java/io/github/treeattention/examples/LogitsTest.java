@@ -135,7 +135,8 @@ class LogitsTest {
         double[] sum = {0};
         decoder.reset();
         decoder.prefillEach(
-                Arrays.copyOf(window, WINDOW), (position, logits) -> sum[0] += PerplexityTask.nll(logits, window[(int) position + 1]));
+                Arrays.copyOf(window, WINDOW),
+                (position, logits) -> sum[0] += PerplexityTask.nll(logits, window[(int) position + 1]));
         return sum[0];
     }
 

@@ -26,8 +26,10 @@ import picocli.CommandLine.Spec;
         name = "kernel",
         mixinStandardHelpOptions = true,
         description = {
-            "Times the attention kernels. Decode is counted in bytes of keys and values, each once, beside the machine's",
-            "rate of reading memory; prefill and train (forward and backward) in floating-point operations that are not",
+            "Times the attention kernels. Decode is counted in bytes of keys and values, each once, beside the"
+                    + " machine's",
+            "rate of reading memory; prefill and train (forward and backward) in floating-point operations that are"
+                    + " not",
             "masked, beside its rate of multiply-adds. Both limits are measured in the same run."
         },
         footer = {

@@ -152,8 +152,7 @@ final class EvalCommand implements Callable<Integer> {
         return ExitCode.DONE;
     }
 
-    private static void add(
-            EvaluationReport report, EvaluationCase one, RankEvent.Answer answer, Tokenizer tokenizer) {
+    private static void add(EvaluationReport report, EvaluationCase one, RankEvent.Answer answer, Tokenizer tokenizer) {
         if (one.likelihood()) {
             report.add(one, "", answer.nll());
         } else {
@@ -194,18 +193,17 @@ final class EvalCommand implements Callable<Integer> {
     private EvaluationPlan plan(Tokenizer tokenizer) {
         return switch (task) {
             case PASSKEY -> PassKeyTask.plan(readText(), tokenizer, lengths, depths, cases, seed);
-            case LINES -> casesFile == null
-                    ? LineTask.draw(tokenizer, lengths, depths, cases, seed)
-                    : LineTask.read(
-                            TextFile.read("--cases-file", casesFile).lines().toList(), tokenizer, depths, cases);
+            case LINES ->
+                casesFile == null
+                        ? LineTask.draw(tokenizer, lengths, depths, cases, seed)
+                        : LineTask.read(
+                                TextFile.read("--cases-file", casesFile).lines().toList(), tokenizer, depths, cases);
             case PPL -> PerplexityTask.plan(readText(), tokenizer, lengths, skip, windows);
         };
     }
 
     private String readText() {
-        Path folder = Files.isDirectory(model)
-                ? model
-                : model.toAbsolutePath().getParent();
+        Path folder = Files.isDirectory(model) ? model : model.toAbsolutePath().getParent();
         return TextFile.read("--text", text != null ? text : folder.resolve("kjv-excerpt.txt"));
     }
 }

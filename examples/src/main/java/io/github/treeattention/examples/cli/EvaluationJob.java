@@ -82,14 +82,15 @@ record EvaluationJob(String model, List<EvaluationCase> cases, RankSettings sett
 
     /** Mean over all tokens but the first; known to the rank that computes logits only. */
     private static double likelihood(List<Integer> ids, LlamaDecoder decoder, boolean leads) {
-        int[] read = ids.stream().limit(ids.size() - 1L).mapToInt(Integer::intValue).toArray();
+        int[] read =
+                ids.stream().limit(ids.size() - 1L).mapToInt(Integer::intValue).toArray();
         if (!leads) {
             decoder.feed(read, ProgressListener.NONE);
             return 0;
         }
         double[] sum = {0};
-        decoder.prefillEach(read, (position, logits) -> sum[0] += PerplexityTask.nll(logits, ids.get((int) position + 1)));
+        decoder.prefillEach(
+                read, (position, logits) -> sum[0] += PerplexityTask.nll(logits, ids.get((int) position + 1)));
         return sum[0] / read.length;
     }
-
 }

@@ -34,7 +34,8 @@ import picocli.CommandLine.Spec;
             "folder (config.json, model.safetensors in f32, f16 or bf16, tokenizer.json).",
             "",
             "Example:",
-            "  treeattn generate --model models/kjv-llama --prompt 'In the beginning God created' --max-tokens 64 --ranks 3"
+            "  treeattn generate --model models/kjv-llama --prompt 'In the beginning God created' --max-tokens 64"
+                    + " --ranks 3"
         })
 final class GenerateCommand implements Callable<Integer> {
     @Option(names = "--model", required = true, paramLabel = "PATH", description = "The model's file or folder.")

@@ -21,7 +21,8 @@ import picocli.CommandLine.Parameters;
                         + " is forwarded with the rank in brackets. When one fails, all are stopped.",
         footer = {
             "",
-            "Each rank finds RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT in its environment and joins with",
+            "Each rank finds RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT in its environment and joins"
+                    + " with",
             "RankSession.join(RankEnvironment.current(), ...).",
             "",
             "Example:",

@@ -61,13 +61,7 @@ final class RankOptions {
 
     GenerationJob job(String model, List<Integer> promptIds, int maxTokens, SamplingOptions sampling) {
         return new GenerationJob(
-                model,
-                promptIds,
-                maxTokens,
-                sampling.temperature(),
-                sampling.topP(),
-                sampling.seed(),
-                settings());
+                model, promptIds, maxTokens, sampling.temperature(), sampling.topP(), sampling.seed(), settings());
     }
 
     RankSettings settings() {

@@ -68,9 +68,7 @@ public final class EvaluationTable {
         if (count == 0) {
             return "-";
         }
-        return plan.likelihood()
-                ? String.format(Locale.ROOT, "%.4f", sum / count)
-                : Math.round(sum) + "/" + count;
+        return plan.likelihood() ? String.format(Locale.ROOT, "%.4f", sum / count) : Math.round(sum) + "/" + count;
     }
 
     private interface Cell {

@@ -18,10 +18,10 @@ import java.util.TreeSet;
 public final class LineTask {
     private static final int ANSWER_TOKENS = 16;
     private static final int MAX_LINES = 100_000;
-    private static final String HEAD = "Below is a record of lines I want you to remember. Each line begins with"
-            + " 'line <line index>' and contains a '<REGISTER_CONTENT>' at the end of the line as a numerical value. For"
-            + " each line index, memorize its corresponding <REGISTER_CONTENT>. At the end of the record, I will ask you"
-            + " to retrieve the corresponding <REGISTER_CONTENT> of a certain line index. Now the record start:\n\n";
+    private static final String HEAD = "Below is a record of lines I want you to remember. Each line begins with 'line"
+            + " <line index>' and contains a '<REGISTER_CONTENT>' at the end of the line as a numerical value. For each"
+            + " line index, memorize its corresponding <REGISTER_CONTENT>. At the end of the record, I will ask you to"
+            + " retrieve the corresponding <REGISTER_CONTENT> of a certain line index. Now the record start:\n\n";
     private static final String[] FIRST = {
         "amber", "brisk", "calm", "dusty", "eager", "faint", "gentle", "hollow", "icy", "jolly", "keen", "lively",
         "mellow", "narrow", "olive", "patient", "quiet", "rusty", "silent", "tender", "upper", "velvet", "windy",
@@ -43,6 +43,8 @@ public final class LineTask {
     private record Question(String prompt, String number, int line, int lines) {}
 
     /**
+     * Draws cases.
+     *
      * @param counts lines of each column's records, at most {@link #MOST_DRAWN}
      * @param depths rows: as many equal parts of the record that the line is in
      * @param cases for each cell of the table
@@ -92,7 +94,11 @@ public final class LineTask {
         JsonNode expected = node.path("expected_number");
         int lines = node.path("num_lines").asInt(0);
         int line = node.path("random_idx").path(1).asInt(-1);
-        if (!prompt.isTextual() || !expected.isIntegralNumber() || lines < 1 || lines > MAX_LINES || line < 0
+        if (!prompt.isTextual()
+                || !expected.isIntegralNumber()
+                || lines < 1
+                || lines > MAX_LINES
+                || line < 0
                 || line >= lines) {
             throw new InputException("line " + number + " of the cases must have prompt, expected_number, num_lines"
                     + " (1.." + MAX_LINES + ") and random_idx ([name, index below num_lines])");
@@ -113,7 +119,11 @@ public final class LineTask {
             names[pick] = names[line];
             String here = FIRST[drawn / SECOND.length] + "-" + SECOND[drawn % SECOND.length];
             String value = String.valueOf(random.nextInt(1, 50_000));
-            prompt.append("line ").append(here).append(": REGISTER_CONTENT is <").append(value).append(">\n");
+            prompt.append("line ")
+                    .append(here)
+                    .append(": REGISTER_CONTENT is <")
+                    .append(value)
+                    .append(">\n");
             if (line == asked) {
                 name = here;
                 number = value;
@@ -134,8 +144,8 @@ public final class LineTask {
             int row = (int) ((long) question.line() * depths / question.lines());
             List<Integer> ids =
                     Arrays.stream(tokenizer.encode(question.prompt())).boxed().toList();
-            cases.add(new EvaluationCase(
-                    row, columns.indexOf(question.lines()), ids, ANSWER_TOKENS, question.number()));
+            cases.add(
+                    new EvaluationCase(row, columns.indexOf(question.lines()), ids, ANSWER_TOKENS, question.number()));
         }
         List<String> rows = new ArrayList<>();
         for (int row = 0; row < depths; row++) {

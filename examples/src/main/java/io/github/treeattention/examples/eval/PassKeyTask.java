@@ -14,6 +14,8 @@ public final class PassKeyTask {
     private PassKeyTask() {}
 
     /**
+     * Draws cases.
+     *
      * @param source text to cut contexts from
      * @param lengths tokens of each column's contexts
      * @param depths rows: evenly from the first line to the last; one is the middle
@@ -37,8 +39,9 @@ public final class PassKeyTask {
                             null,
                             OptionalDouble.of(depth(row, depths)),
                             random.split());
-                    List<Integer> ids =
-                            Arrays.stream(tokenizer.encode(prompt.text())).boxed().toList();
+                    List<Integer> ids = Arrays.stream(tokenizer.encode(prompt.text()))
+                            .boxed()
+                            .toList();
                     all.add(new EvaluationCase(row, column, ids, ANSWER_TOKENS, prompt.key()));
                 }
             }

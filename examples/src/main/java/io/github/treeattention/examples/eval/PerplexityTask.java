@@ -21,6 +21,8 @@ public final class PerplexityTask {
     }
 
     /**
+     * Cuts a text into windows.
+     *
      * @param lengths tokens of each column's windows, the begin-of-text token that each starts with not counted
      * @param skip tokens of the text to leave out at its start
      * @param windows the most windows of each length, one after another
@@ -33,8 +35,8 @@ public final class PerplexityTask {
             int length = lengths.get(column);
             long fit = (ids.length - 1L - skip) / length;
             if (fit < 1) {
-                throw new InputException("the text must fill a window: it has " + (ids.length - 1) + " tokens, "
-                        + skip + " of them skipped, and a window has " + length);
+                throw new InputException("the text must fill a window: it has " + (ids.length - 1) + " tokens, " + skip
+                        + " of them skipped, and a window has " + length);
             }
             for (int window = 0; window < Math.min(fit, windows); window++) {
                 List<Integer> tokens = new ArrayList<>(length + 1);

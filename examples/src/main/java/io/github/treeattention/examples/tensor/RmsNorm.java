@@ -6,7 +6,11 @@ import java.nio.FloatBuffer;
 public final class RmsNorm {
     private RmsNorm() {}
 
-    /** @param scale {@code width} weights from element 0 on */
+    /**
+     * Overwrites the output.
+     *
+     * @param scale {@code width} weights from element 0 on
+     */
     public static void forward(Rows input, FloatBuffer scale, double eps, Rows output) {
         int width = input.width();
         FloatBuffer in = input.values();

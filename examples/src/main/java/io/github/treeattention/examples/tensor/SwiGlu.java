@@ -6,7 +6,11 @@ import java.nio.FloatBuffer;
 public final class SwiGlu {
     private SwiGlu() {}
 
-    /** @param gateUp rows of {@code 2 * width}: gate, then up */
+    /**
+     * Overwrites the output.
+     *
+     * @param gateUp rows of {@code 2 * width}: gate, then up
+     */
     public static void forward(Rows gateUp, Rows hidden) {
         int width = hidden.width();
         FloatBuffer in = gateUp.values();

@@ -53,13 +53,16 @@ class DemoCommandTest {
         Tokenizer tokenizer = Tokenizers.load(KJV, ModelLoader.loadConfig(KJV));
         String text = Files.readString(KJV.resolve("kjv-excerpt.txt"));
         for (int seed = 0; seed < 20; seed++) {
-            PassKeyPrompt prompt = PassKeyPrompt.make(text, tokenizer, 1000, null, OptionalDouble.empty(), new SplittableRandom(seed));
+            PassKeyPrompt prompt =
+                    PassKeyPrompt.make(text, tokenizer, 1000, null, OptionalDouble.empty(), new SplittableRandom(seed));
             int tokens = tokenizer.encode(prompt.text()).length;
             assertTrue(tokens <= 1000 && tokens > 800, "tokens: " + tokens);
             String needle = "The pass key is " + prompt.key() + ". Remember it. " + prompt.key() + " is the pass key.";
             assertEquals(needle, prompt.text().lines().toList().get(prompt.line() - 1));
             assertEquals(
-                    prompt, PassKeyPrompt.make(text, tokenizer, 1000, null, OptionalDouble.empty(), new SplittableRandom(seed)), "replayed");
+                    prompt,
+                    PassKeyPrompt.make(text, tokenizer, 1000, null, OptionalDouble.empty(), new SplittableRandom(seed)),
+                    "replayed");
             assertTrue(prompt.answeredBy(" " + prompt.key() + ".\n"));
             assertTrue(!prompt.answeredBy(" 1" + prompt.key()));
         }

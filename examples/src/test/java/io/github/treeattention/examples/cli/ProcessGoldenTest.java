@@ -122,7 +122,13 @@ class ProcessGoldenTest {
             Path model, List<Integer> prompt, int maxTokens, String kernel, RankSettings.Strategy strategy) {
         int pageSize = prompt.size() < 256 ? 16 : RankOptions.PAGE_SIZE; // short prompts must reach every rank, too
         return new GenerationJob(
-                model.toString(), prompt, maxTokens, 0, 1, 0, new RankSettings(strategy, KvType.F32, kernel, pageSize, 60));
+                model.toString(),
+                prompt,
+                maxTokens,
+                0,
+                1,
+                0,
+                new RankSettings(strategy, KvType.F32, kernel, pageSize, 60));
     }
 
     private static JsonNode read(Path file) throws IOException {

@@ -51,7 +51,8 @@ class LineTaskTest {
         for (EvaluationCase one : plan.cases()) {
             checkCase(one, lines, 4);
         }
-        String drawn = text(LineTask.draw(TOKENIZER, List.of(10), 1, 1, 0).cases().get(0));
+        String drawn =
+                text(LineTask.draw(TOKENIZER, List.of(10), 1, 1, 0).cases().get(0));
         String theirs = text(plan.cases().get(0));
         assertEquals(theirs.substring(0, theirs.indexOf("start:")), drawn.substring(0, drawn.indexOf("start:")));
     }
