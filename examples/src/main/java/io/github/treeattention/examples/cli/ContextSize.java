@@ -41,8 +41,8 @@ record ContextSize(long positions, long kvBytesPerRank, long kvBytes, long weigh
             throw new InputException(String.format(
                     Locale.ROOT,
                     "%d tokens (prompt and answer) on %d ranks of this host need %s: %s of keys and values, and %s a"
-                        + " rank for weights and the process; there are %s free. Use a shorter prompt, fewer ranks or"
-                        + " --kv-dtype bf16.",
+                            + " rank for weights and the process; there are %s free. Use a shorter prompt, fewer ranks or"
+                            + " --kv-dtype bf16.",
                     positions,
                     ranks,
                     Memory.human(needed),
