@@ -9,7 +9,6 @@ namespace TA_TIER {
 
 constexpr int kDecodeMostRows = 8;
 constexpr int kBlockKeys = 32;
-constexpr int kAheadKeys = 16;  // how far ahead of the work memory is asked for, across the change from keys to values
 
 struct DecodeMemory {
     float *q;       // [rows][query_stride] in the order of load_half, zero beyond head_dim
@@ -181,23 +180,22 @@ INLINE void weigh4(const T *const *values, const T *const *soon, const float *we
     }
 }
 
+// Memory is asked for a block's work ahead: values while keys are worked on, the next block's keys while values are.
 template <class T, int R>
 static void score_rows(const Problem &p, const DecodeMemory &m, const Block<T> &block, int row) {
+    const bool ask = row == 0 && block.count == kBlockKeys;
     for (int j = 0; j < block.count; j += 4) {
-        const int ahead = j + kAheadKeys;
-        const T *const *const soon = ahead < kBlockKeys ? block.keys + ahead : block.values + (ahead - kBlockKeys);
-        dot4<T, R>(block.keys + j, row == 0 && block.count == kBlockKeys ? soon : nullptr, m.q + row * m.query_stride, m.query_stride, p.spec.head_dim,
-                   m.scores + row * kBlockKeys + j);
+        dot4<T, R>(block.keys + j, ask ? block.values + j : nullptr, m.q + row * m.query_stride, m.query_stride,
+                   p.spec.head_dim, m.scores + row * kBlockKeys + j);
     }
 }
 
 template <class T, int R>
 static void weigh_rows(const Problem &p, const DecodeMemory &m, const Block<T> &block, const Block<T> &next, int row) {
+    const bool ask = row == 0 && next.count == kBlockKeys;
     for (int j = 0; j < block.count; j += 4) {
-        const int ahead = j + kAheadKeys;
-        const T *const *const soon = ahead < kBlockKeys ? block.values + ahead : next.keys + (ahead - kBlockKeys);
-        weigh4<T, R>(block.values + j, row == 0 && next.count == kBlockKeys ? soon : nullptr, m.scores + row * kBlockKeys + j, p.spec.value_dim, m.out + row * p.value_stride,
-                     p.value_stride);
+        weigh4<T, R>(block.values + j, ask ? next.keys + j : nullptr, m.scores + row * kBlockKeys + j, p.spec.value_dim,
+                     m.out + row * p.value_stride, p.value_stride);
     }
 }
 

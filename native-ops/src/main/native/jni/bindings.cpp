@@ -1,6 +1,8 @@
 // The native methods of io.github.treeattention.nativeops.Bindings; the only file that knows JNI.
 
 #include <jni.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -189,6 +191,17 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_backward(
     params.dkeys = gradients.get() + 1;
     params.dvalues = gradients.get() + 1 + batch;
     return ta_backward(&params);
+}
+
+// Huge pages for memory that holds zeros. The system gives them when a page is first touched, and the JVM has touched
+// these to zero them: dropping them makes them zeros that were never touched.
+JNIEXPORT jboolean JNICALL Java_io_github_treeattention_nativeops_Bindings_preferHugePages(JNIEnv *env, jclass, jobject zeros) {
+    const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    const uintptr_t from = (reinterpret_cast<uintptr_t>(address(env, zeros)) + page - 1) / page * page;
+    const uintptr_t to = (reinterpret_cast<uintptr_t>(address(env, zeros)) +
+                          static_cast<uintptr_t>(env->GetDirectBufferCapacity(zeros))) / page * page;
+    void *const memory = reinterpret_cast<void *>(from);
+    return from < to && madvise(memory, to - from, MADV_HUGEPAGE) == 0 && madvise(memory, to - from, MADV_DONTNEED) == 0;
 }
 
 JNIEXPORT jdouble JNICALL Java_io_github_treeattention_nativeops_Bindings_measureFma(JNIEnv *, jclass) {

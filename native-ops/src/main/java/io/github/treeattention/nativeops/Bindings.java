@@ -65,6 +65,9 @@ final class Bindings {
             FloatBuffer stateGradient,
             FloatBuffer[] outputs);
 
+    /** Asks for huge pages under a buffer that holds zeros, and still does afterwards. False where there are none. */
+    static native boolean preferHugePages(ByteBuffer zeros);
+
     /** {@code ta_measure_fma}: float32 operations per second of the pool's threads, NaN if it failed. */
     static native double measureFma();
 

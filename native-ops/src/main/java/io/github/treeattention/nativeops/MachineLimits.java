@@ -20,6 +20,7 @@ public record MachineLimits(double flopsPerSecond, double readBytesPerSecond) {
      */
     public static MachineLimits measure() {
         ByteBuffer memory = ByteBuffer.allocateDirect(READ_BYTES);
+        new HugePages().expectStreaming(memory); // as a cache has them
         for (int i = 0; i < READ_BYTES; i += 4096) {
             memory.put(i, (byte) 1); // a page that was never written is not read from memory
         }

@@ -2,9 +2,7 @@ package io.github.treeattention.cache;
 
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 
 /**
  * One rank's part of the keys and values of one growing sequence, off-heap, in pages. Every rank appends every position
@@ -19,7 +17,7 @@ public final class KvCache implements AutoCloseable {
     private final SequencePartition partition;
     private final int rank;
     private final long maxBytes;
-    private final List<ByteBuffer> pages = new ArrayList<>();
+    private final PageStore pages;
     private final long[] lengths;
     private boolean closed;
 
@@ -39,6 +37,7 @@ public final class KvCache implements AutoCloseable {
         this.partition = partition;
         this.rank = rank;
         this.maxBytes = maxBytes;
+        this.pages = new PageStore(layout.pageBytes());
         this.lengths = new long[layout.layers()];
     }
 
@@ -88,16 +87,16 @@ public final class KvCache implements AutoCloseable {
             starts[i] = ((long) i * partition.worldSize() + rank) * layout.pageSize();
             rows[i] = (int) Math.min(layout.pageSize(), length - starts[i]);
         }
-        return KvShard.ofPages(layout, layer, pages.subList(0, count), starts, rows);
+        return KvShard.ofPages(layout, layer, pages.first(count), starts, rows);
     }
 
     public KvLayout layout() {
         return layout;
     }
 
-    /** Bytes that this rank's pages take. */
+    /** Bytes that this rank's pages take, up to a quarter of them in reserve. */
     public long allocatedBytes() {
-        return (long) pages.size() * layout.pageBytes();
+        return pages.bytes();
     }
 
     /** Forgets every position of every layer; the pages are kept for the next sequence. */
@@ -110,8 +109,7 @@ public final class KvCache implements AutoCloseable {
     public void close() {
         if (!closed) {
             closed = true;
-            pages.forEach(OffHeap::free);
-            pages.clear();
+            pages.free();
         }
     }
 
@@ -121,9 +119,7 @@ public final class KvCache implements AutoCloseable {
         if (bytes > maxBytes) {
             throw new KvCacheFullException(rank, length, bytes, maxBytes);
         }
-        while (pages.size() < wanted) {
-            pages.add(OffHeap.allocate(layout.pageBytes()));
-        }
+        pages.grow(wanted, maxBytes / layout.pageBytes());
     }
 
     private int pageIndex(long position) {

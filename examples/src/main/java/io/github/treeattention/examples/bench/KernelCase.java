@@ -3,21 +3,20 @@ package io.github.treeattention.examples.bench;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvCache;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
+import io.github.treeattention.cache.SequencePartition;
 import io.github.treeattention.kernel.AttentionGradients;
 import io.github.treeattention.kernel.AttentionKernel;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 
 /**
- * One call of a kernel that can be timed: batch 1, random values in [-1, 1), keys head-major in pages.
+ * One call of a kernel that can be timed: batch 1, random values in [-1, 1), keys in a cache as the decoder has it.
  *
  * @param mode what is computed
  * @param heads query heads
@@ -25,9 +24,10 @@ import java.util.SplittableRandom;
  * @param dim head dimension, of keys and values
  * @param length keys; in prefill and training also queries
  * @param type how keys and values are stored
+ * @param pageSize positions of a page of the cache: rows of a head that lie side by side
  */
-public record KernelCase(Mode mode, int heads, int kvHeads, int dim, int length, KvType type) {
-    private static final int LARGEST_PAGE = 1 << 16;
+public record KernelCase(Mode mode, int heads, int kvHeads, int dim, int length, KvType type, int pageSize) {
+    private static final int APPENDED_AT_ONCE = 64;
 
     /** What is computed. */
     public enum Mode {
@@ -62,6 +62,12 @@ public record KernelCase(Mode mode, int heads, int kvHeads, int dim, int length,
     /** Calls the kernel twice to warm up, then {@code runs} times. */
     public Times time(AttentionKernel kernel, int runs) {
         SplittableRandom random = new SplittableRandom(1);
+        try (KvCache cache = filledCache(random)) {
+            return time(kernel, runs, random, cache.shard(0));
+        }
+    }
+
+    private Times time(AttentionKernel kernel, int runs, SplittableRandom random, KvShard shard) {
         int count = mode == Mode.DECODE ? 1 : length;
         AttentionSpec spec = AttentionSpec.of(heads, kvHeads, dim).withCausal(true);
         FloatBuffer values = Queries.allocate(Math.multiplyExact(Math.multiplyExact(heads, count), dim));
@@ -69,7 +75,7 @@ public record KernelCase(Mode mode, int heads, int kvHeads, int dim, int length,
             values.put(i, value(random));
         }
         Queries queries = new Queries(values, 1, heads, count, dim, length - count);
-        List<KvShard> shards = List.of(shard(random));
+        List<KvShard> shards = List.of(shard);
         AttentionState state = AttentionState.empty(1, heads, count, dim);
         AttentionState gradient = AttentionState.empty(1, heads, count, dim);
         for (int i = 0; i < gradient.rows().capacity(); i++) {
@@ -91,26 +97,19 @@ public record KernelCase(Mode mode, int heads, int kvHeads, int dim, int length,
         return new Times(seconds[runs / 2], seconds[0]);
     }
 
-    private KvShard shard(SplittableRandom random) {
-        int pageSize = Math.min(length, LARGEST_PAGE);
+    private KvCache filledCache(SplittableRandom random) {
         KvLayout layout = new KvLayout(1, kvHeads, dim, dim, type, pageSize);
-        List<ByteBuffer> pages = new ArrayList<>();
-        long[] starts = new long[(length + pageSize - 1) / pageSize];
-        int[] lengths = new int[starts.length];
-        for (int page = 0; page < starts.length; page++) {
-            ByteBuffer memory = ByteBuffer.allocateDirect(layout.pageBytes()).order(ByteOrder.LITTLE_ENDIAN);
-            while (memory.hasRemaining()) {
-                if (type == KvType.F32) {
-                    memory.putFloat(value(random));
-                } else {
-                    memory.putShort(type.encode16(value(random)));
-                }
+        KvCache cache = new KvCache(layout, new SequencePartition(pageSize, 1), 0, Long.MAX_VALUE);
+        FloatBuffer keys = Queries.allocate(kvHeads * dim * APPENDED_AT_ONCE);
+        FloatBuffer values = Queries.allocate(keys.capacity());
+        for (int done = 0; done < length; done += APPENDED_AT_ONCE) {
+            for (int i = 0; i < keys.capacity(); i++) {
+                keys.put(i, value(random));
+                values.put(i, value(random));
             }
-            pages.add(memory);
-            starts[page] = (long) page * pageSize;
-            lengths[page] = (int) Math.min(pageSize, length - starts[page]);
+            cache.append(0, Math.min(APPENDED_AT_ONCE, length - done), keys, values);
         }
-        return KvShard.ofPages(layout, 0, pages, starts, lengths);
+        return cache;
     }
 
     private static float value(SplittableRandom random) {

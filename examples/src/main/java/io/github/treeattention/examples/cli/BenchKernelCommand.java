@@ -74,6 +74,13 @@ final class BenchKernelCommand implements Callable<Integer> {
     private KvType type;
 
     @Option(
+            names = "--page-size",
+            paramLabel = "N",
+            description =
+                    "Positions of a cache page, rows of a head that lie side by side. Default: 64, as generate has it.")
+    private int pageSize = 64;
+
+    @Option(
             names = "--kernels",
             split = ",",
             paramLabel = "NAME",
@@ -125,11 +132,14 @@ final class BenchKernelCommand implements Callable<Integer> {
             throw new InputException("--kv-heads must divide --heads, and --dim be at least 1: got " + kvHeads + ", "
                     + heads + " and " + dim);
         }
+        if (pageSize < 1 || (long) pageSize * kvHeads * dim * 2 * type.bytes() > Integer.MAX_VALUE) {
+            throw new InputException("--page-size must be at least 1, and a page fit 2 GiB: got " + pageSize);
+        }
         List<KernelCase> cases = new ArrayList<>();
         for (KernelCase.Mode mode : modes) {
             int usual = mode == KernelCase.Mode.DECODE ? 65_536 : 2_048;
             for (int length : lengths == null ? List.of(usual) : lengths) {
-                KernelCase shape = new KernelCase(mode, heads, kvHeads, dim, length, type);
+                KernelCase shape = new KernelCase(mode, heads, kvHeads, dim, length, type, Math.min(pageSize, length));
                 if (length < 1 || shape.bytes() > MOST_BYTES) {
                     throw new InputException("--length must be at least 1, and keys and values at most "
                             + Memory.human(MOST_BYTES) + ": got " + length);

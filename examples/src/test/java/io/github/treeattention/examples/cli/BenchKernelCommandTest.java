@@ -29,6 +29,8 @@ class BenchKernelCommandTest {
                 "java",
                 "--kv-dtype",
                 "bf16",
+                "--page-size",
+                "16",
                 "--json");
         assertEquals(0, bench.exitCode(), bench::toString);
         JsonNode rows = new ObjectMapper().readTree(bench.out()).get("rows");
@@ -42,12 +44,12 @@ class BenchKernelCommandTest {
 
     @Test
     void shouldCountUsefulWorkOnly() {
-        KernelCase decode = new KernelCase(KernelCase.Mode.DECODE, 32, 8, 128, 1000, KvType.BF16);
+        KernelCase decode = new KernelCase(KernelCase.Mode.DECODE, 32, 8, 128, 1000, KvType.BF16, 64);
         assertEquals(2.0 * 8 * 1000 * 128 * 2, decode.bytes());
         assertEquals(4.0 * 32 * 128 * 1000, decode.flops());
-        KernelCase prefill = new KernelCase(KernelCase.Mode.PREFILL, 2, 2, 8, 3, KvType.F32);
+        KernelCase prefill = new KernelCase(KernelCase.Mode.PREFILL, 2, 2, 8, 3, KvType.F32, 3);
         assertEquals(4.0 * 2 * 8 * 6, prefill.flops(), "three queries see one, two and three keys");
-        KernelCase train = new KernelCase(KernelCase.Mode.TRAIN, 2, 2, 8, 3, KvType.F32);
+        KernelCase train = new KernelCase(KernelCase.Mode.TRAIN, 2, 2, 8, 3, KvType.F32, 3);
         assertEquals(3.5 * prefill.flops(), train.flops());
     }
 
@@ -57,6 +59,7 @@ class BenchKernelCommandTest {
         Treeattn.run("bench", "kernel", "--kv-heads", "5").assertBadInput("--kv-heads must divide --heads");
         Treeattn.run("bench", "kernel", "--length", "0").assertBadInput("--length must be at least 1");
         Treeattn.run("bench", "kernel", "--kernels", "abacus").assertBadInput("abacus");
+        Treeattn.run("bench", "kernel", "--page-size", "0").assertBadInput("--page-size must be at least 1");
         Treeattn.run("bench", "kernel", "--runs", "0").assertBadInput("--runs must be at least 1: got 0");
     }
 }
