@@ -1,5 +1,6 @@
 package io.github.treeattention.launch;
 
+import io.github.treeattention.collective.Token;
 import java.io.Closeable;
 import java.io.EOFException;
 import java.io.IOException;

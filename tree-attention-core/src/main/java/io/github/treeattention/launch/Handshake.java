@@ -1,5 +1,6 @@
 package io.github.treeattention.launch;
 
+import io.github.treeattention.collective.Token;
 import java.io.IOException;
 import java.net.Socket;
 import java.nio.ByteBuffer;

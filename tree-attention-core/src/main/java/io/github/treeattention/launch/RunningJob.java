@@ -2,6 +2,7 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
+import io.github.treeattention.collective.Token;
 import io.github.treeattention.collective.aeron.AeronTransport;
 import io.github.treeattention.launch.LaunchFailure.Kind;
 import java.io.IOException;

@@ -49,6 +49,16 @@ class ArchitectureTest {
     }
 
     @Test
+    void tcpKnowsTheJdkOnly() {
+        check(classes()
+                .that()
+                .resideInAPackage(ROOT + "collective.tcp")
+                .should()
+                .onlyDependOnClassesThat()
+                .resideInAnyPackage("java..", "javax.net.ssl..", ROOT + "collective", ROOT + "collective.tcp"));
+    }
+
+    @Test
     void theVocabularyKnowsNoNetwork() {
         check(noClasses()
                 .that()

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
+import io.github.treeattention.collective.Token;
 import io.github.treeattention.launch.ControlPlane.Heard;
 import java.net.InetAddress;
 import java.net.ServerSocket;

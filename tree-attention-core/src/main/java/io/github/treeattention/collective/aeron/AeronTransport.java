@@ -5,6 +5,7 @@ import io.aeron.CommonContext;
 import io.aeron.exceptions.AeronException;
 import io.github.treeattention.collective.AbortSignal;
 import io.github.treeattention.collective.CollectiveException;
+import io.github.treeattention.collective.Connecting;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.Transport;
 import io.github.treeattention.collective.TransportException;
@@ -75,8 +76,7 @@ public final class AeronTransport implements Transport {
                 AeronDirectory.linkBytes() * (neighbours(config.group()).size() - 1));
         StreamIds.check(config.group());
         AtomicReference<Throwable> error = new AtomicReference<>();
-        long deadline = System.nanoTime() + config.connectTimeout().toNanos();
-        Connecting connecting = new Connecting(config, deadline);
+        Connecting connecting = new Connecting(config.group(), config.connectTimeout(), config.abort());
         Aeron aeron = connectClient(config, connecting, error);
         try {
             AeronLink[] links = openLinks(aeron, config.group());

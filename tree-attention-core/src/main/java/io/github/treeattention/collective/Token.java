@@ -1,4 +1,4 @@
-package io.github.treeattention.launch;
+package io.github.treeattention.collective;
 
 import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
@@ -7,10 +7,16 @@ import java.util.HexFormat;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 
-/** The secret of a run and what is derived from it: HMAC-SHA256 under different labels, so no proof serves as another. */
-final class Token {
-    static final int MAC_LENGTH = 32;
-    static final int NONCE_LENGTH = 32;
+/**
+ * The secret of a run and what is derived from it: HMAC-SHA256 under different labels, so no proof serves as another.
+ * Immutable; never printed.
+ */
+public final class Token {
+    /** Bytes of a proof. */
+    public static final int MAC_LENGTH = 32;
+    /** Bytes of a nonce. */
+    public static final int NONCE_LENGTH = 32;
+
     private static final SecureRandom RANDOM = new SecureRandom();
 
     private final byte[] key;
@@ -20,29 +26,39 @@ final class Token {
     }
 
     /** A new secret of 256 random bits, in hex. */
-    static String random() {
+    public static String random() {
         return HexFormat.of().formatHex(nonce());
     }
 
     /** The key of a secret. An empty secret is a valid one that everybody knows. */
-    static Token of(String secret) {
+    public static Token of(String secret) {
         // A keyed hash refuses an empty key, so the secret goes in as the message.
         return new Token(
                 mac("treeattn-token".getBytes(StandardCharsets.US_ASCII), secret.getBytes(StandardCharsets.UTF_8)));
     }
 
-    static byte[] nonce() {
+    /** Random bytes that no handshake has used before. */
+    public static byte[] nonce() {
         byte[] nonce = new byte[NONCE_LENGTH];
         RANDOM.nextBytes(nonce);
         return nonce;
     }
 
-    /** What only a holder of the secret can compute for this connection. */
-    byte[] derive(String label, byte[] rankNonce, byte[] coordinatorNonce) {
-        return mac(key, label.getBytes(StandardCharsets.US_ASCII), rankNonce, coordinatorNonce);
+    /**
+     * What only a holder of the secret can compute.
+     *
+     * @param label what it proves, and to whom
+     * @param parts what it is about, each of a length that the protocol fixes; both sides' nonces among them
+     */
+    public byte[] derive(String label, byte[]... parts) {
+        byte[][] all = new byte[parts.length + 1][];
+        all[0] = label.getBytes(StandardCharsets.US_ASCII);
+        System.arraycopy(parts, 0, all, 1, parts.length);
+        return mac(key, all);
     }
 
-    static byte[] mac(byte[] key, byte[]... parts) {
+    /** HMAC-SHA256 of parts one after another. */
+    public static byte[] mac(byte[] key, byte[]... parts) {
         try {
             Mac mac = Mac.getInstance("HmacSHA256");
             mac.init(new SecretKeySpec(key, "HmacSHA256"));
