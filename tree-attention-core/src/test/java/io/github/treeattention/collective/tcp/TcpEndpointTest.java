@@ -125,7 +125,8 @@ class TcpEndpointTest {
         ByteBuffer answer = ByteBuffer.wrap(talk(acceptor, introduction.array(), LinkHandshake.ANSWER_LENGTH));
         assertEquals(LinkHandshake.MAGIC, answer.getInt());
         assertEquals(LinkHandshake.VERSION, answer.getShort());
-        byte[] http = "GET / HTTP/1.1\r\nHost: whoever\r\nAccept: everything and more\r\n\r\n".getBytes(StandardCharsets.US_ASCII);
+        byte[] http = "GET / HTTP/1.1\r\nHost: whoever\r\nAccept: everything and more\r\n\r\n"
+                .getBytes(StandardCharsets.US_ASCII);
         assertEquals(LinkHandshake.ANSWER_LENGTH, talk(acceptor, http, LinkHandshake.ANSWER_LENGTH).length);
         assertMissing(acceptor);
     }
