@@ -116,7 +116,7 @@ public final class AttentionState {
             float b = incoming.get(in + valueDim);
             float max = Math.max(a, b);
             if (max == Float.NEGATIVE_INFINITY) {
-                continue; // both empty: (-inf) - (-inf) below would be NaN
+                continue; // both empty, and so is their merge
             }
             // StrictMath: the same bits on every CPU, so that ranks on different hosts agree. One of the two is exp(0).
             double weightA = a == max ? 1 : StrictMath.exp((double) a - max);

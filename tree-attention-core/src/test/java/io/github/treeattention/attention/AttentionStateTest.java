@@ -104,6 +104,50 @@ class AttentionStateTest {
     }
 
     @Test
+    void shouldRefuseToMergeAnotherValueDim() {
+        AttentionState state = AttentionState.empty(1, 2, 1, DIM);
+        var refused =
+                assertThrows(IllegalArgumentException.class, () -> state.merge(AttentionState.empty(1, 2, 1, DIM + 1)));
+        assertTrue(refused.getMessage().startsWith("states must have the same shape"), refused.getMessage());
+    }
+
+    @Test
+    void shouldRefuseRowsThatAreNotWhole() {
+        FloatBuffer accumulator = FloatBuffer.allocate(DIM + 2);
+        var refused = assertThrows(
+                IllegalArgumentException.class,
+                () -> AttentionState.mergeRows(accumulator, FloatBuffer.allocate(DIM + 2), DIM));
+        assertTrue(refused.getMessage().startsWith("not whole rows"), refused.getMessage());
+    }
+
+    @Test
+    void shouldMergeRowsFromEachBuffersOwnPosition() {
+        SplittableRandom random = Seeds.random("shouldMergeRowsFromEachBuffersOwnPosition");
+        float[] left = row(random);
+        float[] right = row(random);
+        AttentionState wanted = wrap(left);
+        wanted.merge(wrap(right));
+        FloatBuffer accumulator = FloatBuffer.allocate(3 * (DIM + 1)).put(DIM + 1, left);
+        FloatBuffer incoming = FloatBuffer.allocate(4 * (DIM + 1)).put(2 * (DIM + 1), right);
+        AttentionState.mergeRows(
+                accumulator.position(DIM + 1).limit(2 * (DIM + 1)),
+                incoming.position(2 * (DIM + 1)).limit(3 * (DIM + 1)),
+                DIM);
+        float[] got = new float[DIM + 1];
+        accumulator.get(DIM + 1, got);
+        assertArrayEquals(floats(wanted), got);
+    }
+
+    @Test
+    void shouldRefuseAStateOfMoreThanTwoGibibytes() {
+        int most = (1 << 28) - 1; // rows of 2 floats: 8 bytes each
+        assertEquals(Integer.MAX_VALUE - 7, AttentionState.byteLength(1, 1, most, 1));
+        var refused = assertThrows(IllegalArgumentException.class, () -> AttentionState.byteLength(1, 1, most + 1, 1));
+        assertEquals(
+                "a state must fit 2 GiB, so use fewer queries a call: want 2147483648 bytes", refused.getMessage());
+    }
+
+    @Test
     void shouldRefuseMemoryThatIsTooSmallOrOnTheHeap() {
         assertThrows(IllegalArgumentException.class, () -> AttentionState.wrap(ByteBuffer.allocate(1000), 1, 1, 1, 3));
         assertThrows(

@@ -5,9 +5,12 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.testkit.Seeds;
+import java.lang.management.BufferPoolMXBean;
+import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
@@ -104,6 +107,60 @@ class KvCacheTest {
     }
 
     @Test
+    void shouldForgetEveryLayerOnClear() {
+        KvLayout layout = new KvLayout(2, 1, 4, 4, KvType.F32, 8);
+        try (KvCache cache = new KvCache(layout, new SequencePartition(8, 1), 0, PLENTY)) {
+            FloatBuffer rows = direct(new float[4 * 3]);
+            cache.append(0, 3, rows, rows);
+            cache.append(1, 3, rows, rows);
+            cache.clear();
+            assertEquals(0, cache.length(0));
+            assertEquals(0, cache.length(1));
+        }
+    }
+
+    /** At once, not when the collector gets to it: the JVM's own count of direct memory goes down. */
+    @Test
+    void shouldGiveItsMemoryBackOnClose() {
+        KvLayout layout = new KvLayout(1, 1, 64, 64, KvType.F32, 1 << 16);
+        KvCache cache = new KvCache(layout, new SequencePartition(1 << 16, 1), 0, PLENTY);
+        FloatBuffer row = direct(new float[64]);
+        cache.append(0, 1, row, row);
+        long before = directMemory();
+        cache.close();
+        assertTrue(before - directMemory() >= 32L << 20, "before " + before + ", after " + directMemory());
+    }
+
+    @Test
+    void shouldRefusePagesThatOverlapOrAreOnTheHeap() {
+        KvLayout layout = new KvLayout(1, 1, 4, 4, KvType.F32, 8);
+        ByteBuffer page = OffHeap.allocate(layout.pageBytes());
+        int[] lengths = {8, 8};
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> KvShard.ofPages(layout, 0, List.of(page, page), new long[] {0, 7}, lengths));
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> KvShard.ofPages(
+                        layout, 0, List.of(ByteBuffer.allocate(layout.pageBytes())), new long[] {0}, new int[] {8}));
+        OffHeap.free(page);
+    }
+
+    @Test
+    void shouldNotChangeWithTheArraysItWasMadeFrom() {
+        KvLayout layout = new KvLayout(1, 1, 4, 4, KvType.F32, 8);
+        ByteBuffer page = OffHeap.allocate(layout.pageBytes());
+        long[] starts = {16};
+        int[] lengths = {5};
+        KvShard shard = KvShard.ofPages(layout, 0, List.of(page), starts, lengths);
+        starts[0] = 99;
+        lengths[0] = 1;
+        assertEquals(16, shard.start(0));
+        assertEquals(5, shard.length(0));
+        OffHeap.free(page);
+    }
+
+    @Test
     void shouldRoundTripEveryHalfPrecisionPattern() {
         for (int bits = 0; bits < 1 << 16; bits++) {
             for (KvType type : new KvType[] {KvType.BF16, KvType.F16}) {
@@ -128,6 +185,14 @@ class KvCacheTest {
         assertEquals((short) 0x0400, KvType.F16.encode16(0x1.ffffp-15f)); // subnormal rounds up to normal
         assertEquals((short) 0x3f80, KvType.BF16.encode16(1f + 0x1p-8f));
         assertEquals((short) 0x3f82, KvType.BF16.encode16(1f + 3 * 0x1p-8f));
+    }
+
+    private static long directMemory() {
+        return ManagementFactory.getPlatformMXBeans(BufferPoolMXBean.class).stream()
+                .filter(pool -> pool.getName().equals("direct"))
+                .findFirst()
+                .orElseThrow()
+                .getMemoryUsed();
     }
 
     private static void appendInChunks(KvCache cache, KvLayout layout, int length, SplittableRandom random) {
