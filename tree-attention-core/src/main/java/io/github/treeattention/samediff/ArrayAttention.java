@@ -38,12 +38,7 @@ public final class ArrayAttention {
      * @throws IllegalArgumentException if types or shapes disagree, or the type is neither FLOAT nor DOUBLE
      */
     public static Result forward(INDArray q, INDArray k, INDArray v, INDArray keyMask, AttentionOptions options) {
-        AttentionProblem problem = AttentionProblem.of(q, k, v, keyMask, options);
-        Result result = new Result(
-                Nd4j.createUninitialized(q.dataType(), problem.outShape(), 'c'),
-                Nd4j.createUninitialized(q.dataType(), problem.lseShape(), 'c'));
-        forward(problem, result.out(), result.lse());
-        return result;
+        return forward(AttentionProblem.of(q, k, v, keyMask, options));
     }
 
     /**
@@ -63,11 +58,24 @@ public final class ArrayAttention {
             Result result,
             INDArray dOut,
             INDArray dLse) {
-        AttentionProblem problem = AttentionProblem.of(q, k, v, keyMask, options);
+        return backward(AttentionProblem.of(q, k, v, keyMask, options), result, dOut, dLse);
+    }
+
+    static Result forward(AttentionProblem problem) {
+        DataType type = problem.q().type();
+        Result result = new Result(
+                Nd4j.createUninitialized(type, problem.outShape(), 'c'),
+                Nd4j.createUninitialized(type, problem.lseShape(), 'c'));
+        forward(problem, result.out(), result.lse());
+        return result;
+    }
+
+    static Gradients backward(AttentionProblem problem, Result result, INDArray dOut, INDArray dLse) {
+        DataType type = problem.q().type();
         Gradients gradients = new Gradients(
-                Nd4j.createUninitialized(q.dataType(), q.shape(), 'c'),
-                Nd4j.createUninitialized(q.dataType(), k.shape(), 'c'),
-                Nd4j.createUninitialized(q.dataType(), v.shape(), 'c'));
+                Nd4j.createUninitialized(type, problem.q().array().shape(), 'c'),
+                Nd4j.createUninitialized(type, problem.k().array().shape(), 'c'),
+                Nd4j.createUninitialized(type, problem.v().array().shape(), 'c'));
         backward(problem, result, dOut, dLse, gradients);
         return gradients;
     }

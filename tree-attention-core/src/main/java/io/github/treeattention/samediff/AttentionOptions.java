@@ -8,8 +8,8 @@ import io.github.treeattention.attention.Dropout;
  *
  * @param scale factor on {@code q.k}; NaN for {@code 1 / sqrt(headDim)}
  * @param causal whether a query sees only keys at or before its own position
- * @param queryOffset position of the first query among the keys, {@code >= 0}: key {@code j} is at position {@code j},
- *     query {@code i} at {@code queryOffset + i}; only masks read it
+ * @param queryOffset position of the first query among the keys: key {@code j} is at position {@code j}, query {@code i}
+ *     at {@code queryOffset + i}; only masks read it; negative where the keys are a later part of a sequence
  * @param slidingWindow how many positions a query sees, its own included; 0 for all; needs {@code causal}
  * @param softCap {@code cap * tanh(score / cap)} is applied to scaled scores; 0 for none
  */
@@ -17,10 +17,7 @@ public record AttentionOptions(double scale, boolean causal, long queryOffset, i
     private static final AttentionOptions DEFAULTS = new AttentionOptions(Double.NaN, false, 0, 0, 0);
 
     public AttentionOptions {
-        if (queryOffset < 0) {
-            throw new IllegalArgumentException("queryOffset must be at least 0: got " + queryOffset);
-        }
-        // The rest is checked where the spec states the rules, so that there is one wording.
+        // Checked where the spec states the rules, so that there is one wording.
         toSpec(1, 1, 1, 1, scale, causal, slidingWindow, softCap);
     }
 

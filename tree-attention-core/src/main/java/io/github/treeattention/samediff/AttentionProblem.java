@@ -70,7 +70,7 @@ record AttentionProblem(
 
     /** One past the last key that the query at this index may see, by position alone. */
     int endKey(int query) {
-        return spec.causal() ? (int) Math.min(keys, queryOffset + query + 1) : keys;
+        return spec.causal() ? (int) Math.min(keys, Math.max(0, queryOffset + query + 1)) : keys;
     }
 
     DenseArray.Rows queryRows(DenseArray array, int batchRow, int head, int columns) {

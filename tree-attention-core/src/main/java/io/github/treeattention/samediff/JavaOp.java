@@ -21,14 +21,12 @@ abstract class JavaOp extends DynamicCustomOp {
 
     JavaOp() {}
 
-    JavaOp(SameDiff graph, SDVariable[] inputs, AttentionOptions options) {
+    JavaOp(SameDiff graph, SDVariable[] inputs) {
         super(null, graph, inputs, false);
-        addOptions(options);
     }
 
-    JavaOp(INDArray[] inputs, AttentionOptions options) {
+    JavaOp(INDArray[] inputs) {
         super(inputs, null);
-        addOptions(options);
     }
 
     /** Computes all outputs, which are dense, row-major, and hold anything before. */
@@ -52,20 +50,6 @@ abstract class JavaOp extends DynamicCustomOp {
             }
         }
         return outputs.toArray(new INDArray[0]);
-    }
-
-    final AttentionOptions options() {
-        return new AttentionOptions(
-                getTArgument(0),
-                getIArgument(0) != 0,
-                getIArgument(1),
-                Math.toIntExact(getIArgument(2)),
-                getTArgument(1));
-    }
-
-    private void addOptions(AttentionOptions options) {
-        addTArgument(options.scale(), options.softCap());
-        addIArgument(options.causal() ? 1 : 0, options.queryOffset(), options.slidingWindow());
     }
 
     @Override

@@ -66,7 +66,7 @@ final class KernelInputs implements AutoCloseable {
                 .bytes(first * rows * spec.headDim(), count * rows * spec.headDim())
                 .asFloatBuffer();
         long[] positions = new long[count];
-        Arrays.fill(positions, problem.queryOffset());
+        Arrays.fill(positions, problem.queryOffset() + shift());
         return new Queries(values, count, spec.heads(), problem.queries(), spec.headDim(), positions);
     }
 
@@ -111,15 +111,20 @@ final class KernelInputs implements AutoCloseable {
                     layout,
                     problem.k().bytes(b * keyLength, keyLength),
                     problem.v().bytes(b * valueLength, valueLength),
-                    0,
+                    shift(),
                     visible);
         }
         return KvShard.dense(
                 layout,
                 gather(problem.k(), b, spec.headDim()),
                 gather(problem.v(), b, spec.valueDim()),
-                mask.first(b),
+                mask.first(b) + shift(),
                 visible);
+    }
+
+    /** Where the first key is, so that the first query is at no negative position. */
+    private long shift() {
+        return Math.max(0, -problem.queryOffset());
     }
 
     /** The visible rows of each head, moved to its front. */

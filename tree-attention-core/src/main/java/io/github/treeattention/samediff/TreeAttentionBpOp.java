@@ -13,7 +13,7 @@ import org.nd4j.linalg.api.ndarray.INDArray;
  * The gradient of attention, {@code q, k, v, out, lse, dOut, dLse[, keyMask] -> dQ, dK, dV}. Public because SameDiff makes
  * it by reflection when it loads a graph.
  */
-public final class TreeAttentionBpOp extends JavaOp {
+public final class TreeAttentionBpOp extends AttentionOp {
     static final String NAME = "tree_attention_bp";
     private static final int MASK = 7;
 
@@ -69,12 +69,7 @@ public final class TreeAttentionBpOp extends JavaOp {
     @Override
     void run(List<INDArray> inputs, List<INDArray> outputs) {
         ArrayAttention.backward(
-                AttentionProblem.of(
-                        inputs.get(0),
-                        inputs.get(1),
-                        inputs.get(2),
-                        inputs.size() > MASK ? inputs.get(MASK) : null,
-                        options()),
+                AttentionProblem.of(inputs.get(0), inputs.get(1), inputs.get(2), optional(inputs, MASK), options()),
                 new ArrayAttention.Result(inputs.get(3), inputs.get(4)),
                 inputs.get(5),
                 inputs.get(6),

@@ -11,7 +11,7 @@ import org.nd4j.linalg.api.ndarray.INDArray;
  * Attention with its log-sum-exp, {@code q, k, v[, keyMask] -> out, lse}: see {@link TreeAttentionOps}. Public because
  * SameDiff makes it by reflection when it loads a graph.
  */
-public final class TreeAttentionLseOp extends JavaOp {
+public final class TreeAttentionLseOp extends AttentionOp {
     static final String NAME = "tree_attention_lse";
 
     /** For SameDiff, which fills in the arguments. */
@@ -51,12 +51,7 @@ public final class TreeAttentionLseOp extends JavaOp {
     @Override
     void run(List<INDArray> inputs, List<INDArray> outputs) {
         ArrayAttention.forward(
-                AttentionProblem.of(
-                        inputs.get(0),
-                        inputs.get(1),
-                        inputs.get(2),
-                        inputs.size() > 3 ? inputs.get(3) : null,
-                        options()),
+                AttentionProblem.of(inputs.get(0), inputs.get(1), inputs.get(2), optional(inputs, 3), options()),
                 outputs.get(0),
                 outputs.get(1));
     }

@@ -10,7 +10,7 @@ import org.nd4j.linalg.api.ndarray.INDArray;
  * Attention, {@code q, k, v[, keyMask] -> out}: see {@link TreeAttentionOps}. Public because SameDiff makes it by
  * reflection when it loads a graph.
  */
-public final class TreeAttentionOp extends JavaOp {
+public final class TreeAttentionOp extends AttentionOp {
     static final String NAME = "tree_attention";
 
     /** For SameDiff, which fills in the arguments. */
@@ -49,12 +49,7 @@ public final class TreeAttentionOp extends JavaOp {
     @Override
     void run(List<INDArray> inputs, List<INDArray> outputs) {
         ArrayAttention.forward(
-                AttentionProblem.of(
-                        inputs.get(0),
-                        inputs.get(1),
-                        inputs.get(2),
-                        inputs.size() > 3 ? inputs.get(3) : null,
-                        options()),
+                AttentionProblem.of(inputs.get(0), inputs.get(1), inputs.get(2), optional(inputs, 3), options()),
                 outputs.get(0),
                 null);
     }

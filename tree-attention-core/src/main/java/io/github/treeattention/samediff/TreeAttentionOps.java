@@ -1,8 +1,11 @@
 package io.github.treeattention.samediff;
 
 import java.lang.reflect.Field;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import org.nd4j.autodiff.functions.DifferentialFunction;
+import org.nd4j.autodiff.samediff.SDIndex;
 import org.nd4j.autodiff.samediff.SDVariable;
 import org.nd4j.autodiff.samediff.SameDiff;
 import org.nd4j.imports.converters.ImportClassMapping;
@@ -33,9 +36,19 @@ public final class TreeAttentionOps {
      */
     public static synchronized void init() {
         Map<String, DifferentialFunction> names = ImportClassMapping.getOpNameMapping();
-        names.put(TreeAttentionOp.NAME, new TreeAttentionOp());
-        names.put(TreeAttentionLseOp.NAME, new TreeAttentionLseOp());
-        names.put(TreeAttentionBpOp.NAME, new TreeAttentionBpOp());
+        for (JavaOp each : List.of(
+                new TreeAttentionOp(),
+                new TreeAttentionLseOp(),
+                new TreeAttentionBpOp(),
+                new TreeDotProductOp(),
+                new TreeDotProductBpOp(),
+                new TreeMultiHeadOp(),
+                new TreeMultiHeadBpOp(),
+                new TreeMergeOp(),
+                new TreeMergeBpOp(),
+                new TreeRopeOp())) {
+            names.put(each.opName(), each);
+        }
         OpExecutioner current = Nd4j.getExecutioner(); // starts ND4J
         if (current instanceof TreeAttentionExecutioner) {
             return;
@@ -85,6 +98,73 @@ public final class TreeAttentionOps {
         init();
         SameDiff graph = q.getSameDiff();
         return new TreeAttentionLseOp(graph, inputs(q, k, v, keyMask), options).outputVariables();
+    }
+
+    /**
+     * Attention over some of the keys, as a state of one array: the outputs, and the log-sum-exp as last element of each
+     * row. States over disjoint keys merge to what attention over all of the keys gives, by {@link #mergeStates}.
+     *
+     * @param keyMask {@code [batch, keys]}, a key may be seen where it is above 0; null for all keys
+     * @param options {@code queryOffset} counts from the first of these keys; it may be negative
+     * @return {@code [batch, heads, queries, valueDim + 1]}
+     */
+    public static SDVariable partialAttention(
+            SDVariable q, SDVariable k, SDVariable v, SDVariable keyMask, AttentionOptions options) {
+        SDVariable[] outAndLse = attentionWithLse(q, k, v, keyMask, options);
+        SameDiff graph = q.getSameDiff();
+        return graph.concat(3, outAndLse[0], graph.expandDims(outAndLse[1], 3));
+    }
+
+    /**
+     * Merges states over disjoint keys, in their order; one that saw no key has lse -inf and changes nothing.
+     *
+     * @param states two or more, of one shape and type, as {@link #partialAttention} gives them
+     * @return a state of that shape
+     */
+    public static SDVariable mergeStates(SDVariable... states) {
+        if (states.length < 2) {
+            throw new IllegalArgumentException("merging takes two states or more: got " + states.length);
+        }
+        init();
+        return new TreeMergeOp(states[0].getSameDiff(), states).outputVariable();
+    }
+
+    /** The outputs {@code [batch, heads, queries, valueDim]} of a state {@code [batch, heads, queries, valueDim + 1]}. */
+    public static SDVariable stateOut(SDVariable state) {
+        SDIndex all = SDIndex.all();
+        return state.get(all, all, all, SDIndex.interval(0, -1));
+    }
+
+    /**
+     * Rotary position embedding.
+     *
+     * @param x {@code [batch, ..., time, dim]}, {@code dim} even
+     * @param positions of any integer type: one, the first step's; or {@code [time]}; or {@code [batch, time]}
+     * @return {@code x} turned, of its shape
+     */
+    public static SDVariable rope(SDVariable x, SDVariable positions, RotaryEmbedding rope) {
+        init();
+        return new TreeRopeOp(x.getSameDiff(), new SDVariable[] {x, positions}, rope, 1).outputVariable();
+    }
+
+    /**
+     * {@code x / sqrt(mean(x^2) + epsilon) * gain} over the last axes (Zhang and Sennrich, arXiv 1910.07467), of ND4J's own
+     * operations: a graph with it needs no installation.
+     *
+     * @param gain has the shape of the axes to normalise over, usually {@code [dim]}; the graph must know that shape
+     */
+    public static SDVariable rmsNorm(SDVariable x, SDVariable gain, double epsilon) {
+        long[] shape = gain.getShape();
+        if (shape == null || Arrays.stream(shape).anyMatch(size -> size < 1)) {
+            throw new IllegalArgumentException(
+                    "the graph must know the gain's shape: " + gain.name() + " has " + Arrays.toString(shape));
+        }
+        long length = Arrays.stream(shape).reduce(1, (a, b) -> a * b);
+        SameDiff graph = x.getSameDiff();
+        SDVariable rows = graph.reshape(x, -1, length); // ND4J's gradient of a mean over axis -1 is wrong
+        SDVariable meanSquares = rows.mul(rows).mean(true, 1);
+        SDVariable normal = rows.div(graph.math.sqrt(meanSquares.add(epsilon))).mul(graph.reshape(gain, length));
+        return graph.reshape(normal, x.shape());
     }
 
     private static SDVariable[] inputs(SDVariable q, SDVariable k, SDVariable v, SDVariable keyMask) {

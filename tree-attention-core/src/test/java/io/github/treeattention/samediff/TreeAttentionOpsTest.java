@@ -158,31 +158,60 @@ class TreeAttentionOpsTest {
     @Test
     void shouldLoadInAFreshJvm(@TempDir Path folder) throws Exception {
         File file = folder.resolve("graph.fb").toFile();
-        SameDiff graph = graph(true, DataType.DOUBLE);
+        SameDiff graph = graphOfEveryOperation();
         graph.calculateGradients(placeholders(DataType.DOUBLE), "q"); // saves the gradient function too
         graph.save(file, false);
         Nd4j.saveBinary(k, folder.resolve("k").toFile());
         Nd4j.saveBinary(mask, folder.resolve("mask").toFile());
-        Process process = new ProcessBuilder(
-                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                        "-cp",
-                        System.getProperty("java.class.path"),
-                        FreshJvm.class.getName(),
-                        folder.toString())
-                .redirectErrorStream(true)
-                .redirectOutput(folder.resolve("log").toFile())
-                .start();
-        assertTrue(process.waitFor(100, TimeUnit.SECONDS));
-        assertEquals(0, process.exitValue(), () -> read(folder.resolve("log")));
-        INDArray out = Nd4j.readBinary(folder.resolve("out").toFile());
-        INDArray gradient = Nd4j.readBinary(folder.resolve("gradient").toFile());
-        assertEquals(0, difference(graph.outputSingle(placeholders(DataType.DOUBLE), "out"), out));
-        assertEquals(
-                0,
-                difference(
-                        graph.calculateGradients(placeholders(DataType.DOUBLE), "q")
-                                .get("q"),
-                        gradient));
+        INDArray wanted = graph.outputSingle(placeholders(DataType.DOUBLE), "all");
+        INDArray wantedGradient =
+                graph.calculateGradients(placeholders(DataType.DOUBLE), "q").get("q");
+        for (boolean byService : new boolean[] {false, true}) {
+            ProcessBuilder fresh = new ProcessBuilder(
+                            Path.of(System.getProperty("java.home"), "bin", "java")
+                                    .toString(),
+                            "-cp",
+                            System.getProperty("java.class.path"),
+                            FreshJvm.class.getName(),
+                            folder.toString())
+                    .redirectErrorStream(true)
+                    .redirectOutput(folder.resolve("log").toFile());
+            fresh.environment().put("TREEATTENTION_SAMEDIFF", String.valueOf(byService));
+            Process process = fresh.start();
+            assertTrue(process.waitFor(100, TimeUnit.SECONDS));
+            assertEquals(0, process.exitValue(), () -> read(folder.resolve("log")));
+            INDArray out = Nd4j.readBinary(folder.resolve("out").toFile());
+            INDArray gradient = Nd4j.readBinary(folder.resolve("gradient").toFile());
+            assertEquals(0, difference(wanted, out));
+            assertEquals(0, difference(wantedGradient, gradient));
+            Files.delete(folder.resolve("out"));
+        }
+    }
+
+    /** Attention, its lse, states, merging, RoPE, and rewritten operations of ND4J, all of which the loss uses. */
+    private SameDiff graphOfEveryOperation() {
+        SameDiff graph = graph(true, DataType.DOUBLE);
+        SDVariable q = graph.getVariable("q");
+        SDVariable k = graph.getVariable("k");
+        SDVariable v = graph.getVariable("v");
+        SDVariable turned = TreeAttentionOps.rope(
+                TreeAttentionOps.attention(q, k, v, null, OPTIONS),
+                graph.constant(3L),
+                new RotaryEmbedding(100, RotaryEmbedding.Pairs.HALVES));
+        SDVariable state = TreeAttentionOps.mergeStates(
+                TreeAttentionOps.partialAttention(q, k, v, null, OPTIONS),
+                TreeAttentionOps.partialAttention(q, k, v, null, OPTIONS.withQueryOffset(9)));
+        SDVariable x = q.sum(1);
+        SDVariable weights = graph.constant(Nd4j.ones(DataType.DOUBLE, 1, 3, 5));
+        SDVariable outWeights = graph.constant(Nd4j.ones(DataType.DOUBLE, 3, 2));
+        SDVariable one = graph.nn.dotProductAttention(x, x, x, null, true);
+        SDVariable many =
+                graph.nn.multiHeadDotProductAttention(x, x, x, weights, weights, weights, outWeights, null, true);
+        SDVariable sum = turned.sum().add(state.sum()).add(one.sum()).add(many.sum());
+        graph.getVariable("total").add(sum).rename("all");
+        graph.setLossVariables("all");
+        assertEquals(2, AttentionRewrite.apply(graph).replaced().size());
+        return graph;
     }
 
     @Test
@@ -245,13 +274,15 @@ class TreeAttentionOpsTest {
 
         public static void main(String[] arguments) throws IOException {
             Path folder = Path.of(arguments[0]);
-            TreeAttentionOps.init();
+            if (!Boolean.parseBoolean(System.getenv("TREEATTENTION_SAMEDIFF"))) {
+                TreeAttentionOps.init();
+            }
             SameDiff graph = SameDiff.load(folder.resolve("graph.fb").toFile(), false);
             Map<String, INDArray> placeholders = Map.of(
                     "k", Nd4j.readBinary(folder.resolve("k").toFile()),
                     "mask", Nd4j.readBinary(folder.resolve("mask").toFile()));
             Nd4j.saveBinary(
-                    graph.outputSingle(placeholders, "out"),
+                    graph.outputSingle(placeholders, "all"),
                     folder.resolve("out").toFile());
             Nd4j.saveBinary(
                     graph.calculateGradients(placeholders, "q").get("q"),
