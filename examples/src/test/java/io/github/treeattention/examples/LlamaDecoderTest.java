@@ -7,7 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
-import io.github.treeattention.distributed.RingAttention;
+import io.github.treeattention.distributed.RingDecode;
 import io.github.treeattention.examples.model.LlamaModel;
 import io.github.treeattention.examples.model.ModelLoader;
 import io.github.treeattention.examples.text.Sampler;
@@ -63,7 +63,7 @@ class LlamaDecoderTest {
         });
         List<float[]> ring = Ranks.run(worldSize, communicator -> {
             try (LlamaDecoder decoder =
-                    new LlamaDecoder(MODEL, communicator, new RingAttention(KERNEL, communicator), SMALL_PAGES)) {
+                    new LlamaDecoder(MODEL, communicator, new RingDecode(KERNEL, communicator), SMALL_PAGES)) {
                 return decoder.prefill(PROMPT, ProgressListener.NONE);
             }
         });

@@ -60,11 +60,14 @@ public final class AttentionState {
         return new AttentionState(slice, batch, heads, queries, valueDim);
     }
 
-    /** Bytes of a state of this shape: {@code 4 * batch * heads * queries * (valueDim + 1)}. */
+    /**
+     * Bytes of a state of this shape: {@code 4 * batch * heads * queries * (valueDim + 1)}; none where a rank has no
+     * queries.
+     */
     public static int byteLength(int batch, int heads, int queries, int valueDim) {
-        if (batch < 1 || heads < 1 || queries < 1 || valueDim < 1) {
-            throw new IllegalArgumentException("a state's dimensions must be at least 1: batch=" + batch + ", heads="
-                    + heads + ", queries=" + queries + ", valueDim=" + valueDim);
+        if (batch < 1 || heads < 1 || queries < 0 || valueDim < 1) {
+            throw new IllegalArgumentException("a state's dimensions must be at least 1, its queries 0: batch=" + batch
+                    + ", heads=" + heads + ", queries=" + queries + ", valueDim=" + valueDim);
         }
         long length = 4L * batch * heads * queries * (valueDim + 1L);
         if (length > Integer.MAX_VALUE) {

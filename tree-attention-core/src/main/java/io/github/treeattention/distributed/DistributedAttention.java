@@ -8,7 +8,8 @@ import java.util.List;
 
 /**
  * Exact attention of queries that every rank holds over keys that are spread over the ranks. Implementations differ in
- * what they move: {@link TreeAttention} moves states, {@link RingAttention} moves keys and values.
+ * what they move: {@link TreeAttention} moves states, {@link RingDecode} moves keys and values. (Where queries are spread
+ * too, as in training, see {@link RingAttention}.)
  */
 public interface DistributedAttention {
 

@@ -2,87 +2,155 @@ package io.github.treeattention.distributed;
 
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
-import io.github.treeattention.attention.Queries;
-import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.kernel.AttentionGradients;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.util.ArrayList;
+import java.nio.FloatBuffer;
 import java.util.List;
 import java.util.Objects;
 
 /**
- * Attention with keys and values going round the ranks (Ring Attention, arXiv 2310.01889, Algorithm 1), for queries that
- * every rank holds: the measured baseline of decoding. Per hop and layer one fused buffer moves, of one rank's shard in
- * its stored type, heads not expanded; after {@code worldSize - 1} hops every rank has seen every shard. Hops do not
- * overlap with computation in this form.
+ * Ring Attention (Liu et al., arXiv 2310.01889, Algorithm 1) for prefill and training: each rank holds a slice of the
+ * queries and a slice of the keys and values; queries stay, keys and values go round in one fused buffer a hop, heads not
+ * expanded, and each rank merges the states of its queries over the blocks that come by. No rank ever holds more than two
+ * blocks. {@link #backward} sends keys and values round again, and with them the float32 sums of their gradients, which
+ * end at the rank that owns the keys.
  *
- * <p>States are kept per shard and merged in rank order at the end, so every rank holds the same bits. Not thread-safe.
+ * <p>Blocks that a rank's queries cannot see are passed on without being computed, and the ring stops after the last hop
+ * that any rank needs: with a sliding window that is soon. How work is shared under a causal mask is the
+ * {@link SequenceSplit}'s matter.
+ *
+ * <p>Queries and keys may be split differently, and be of different length (cross attention, or a chunk of new queries
+ * over a longer past), as long as a causal mask does not meet two different steps. All ranks must construct it with equal
+ * arguments and call the same methods in the same order. Buffers are kept from call to call. Not thread-safe.
  */
-public final class RingAttention implements DistributedAttention {
+public final class RingAttention {
     private final AttentionKernel kernel;
-    private final Communicator communicator;
-    private final ByteBuffer outgoingLength = buffer(Long.BYTES);
-    private final ByteBuffer incomingLength = buffer(Long.BYTES);
-    private final List<AttentionState> states = new ArrayList<>();
-    private ByteBuffer outgoing = buffer(0);
-    private ByteBuffer incoming = buffer(0);
+    private final AttentionSpec spec;
+    private final SequenceSplit queries;
+    private final SequenceSplit keys;
+    private final int rank;
+    private final RingBlocks ring;
 
-    public RingAttention(AttentionKernel kernel, Communicator communicator) {
+    /** Self-attention: queries and keys split alike. */
+    public RingAttention(AttentionKernel kernel, Communicator communicator, AttentionSpec spec, SequenceSplit split) {
+        this(kernel, communicator, spec, split, split);
+    }
+
+    /**
+     * @param queries where the queries stand
+     * @param keys where the keys stand
+     * @throws IllegalArgumentException if a split is not for as many ranks as there are, or a causal mask is to compare
+     *     positions that go up in different steps
+     */
+    public RingAttention(
+            AttentionKernel kernel,
+            Communicator communicator,
+            AttentionSpec spec,
+            SequenceSplit queries,
+            SequenceSplit keys) {
         this.kernel = Objects.requireNonNull(kernel, "kernel");
-        this.communicator = Objects.requireNonNull(communicator, "communicator");
+        this.spec = Objects.requireNonNull(spec, "spec");
+        this.queries = Objects.requireNonNull(queries, "queries");
+        this.keys = Objects.requireNonNull(keys, "keys");
+        this.rank = communicator.rank();
+        requireEqual("ranks of the queries' split and of the group", queries.worldSize(), communicator.worldSize());
+        requireEqual("ranks of the keys' split and of the group", keys.worldSize(), communicator.worldSize());
+        Reach.requireComparable(spec, queries, keys);
+        this.ring = new RingBlocks(communicator, spec, keys, Reach.lastHop(spec, queries, keys));
     }
 
-    @Override
-    public void attend(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
-        AttentionKernel.requireMatching(spec, queries, shards, state);
-        int worldSize = communicator.worldSize();
-        int rank = communicator.rank();
-        fitStates(state);
-        kernel.partial(spec, queries, shards, states.get(rank));
-        if (worldSize > 1) {
-            outgoing = ShardMessage.encode(shards, outgoing);
-            for (int hop = 1; hop < worldSize; hop++) {
-                exchange((rank + 1) % worldSize, (rank + worldSize - 1) % worldSize);
-                int holder = Math.floorMod(rank - hop, worldSize);
-                kernel.partial(spec, queries, ShardMessage.decode(incoming, shards), states.get(holder));
-                ByteBuffer arrived = incoming;
-                incoming = outgoing;
-                outgoing = arrived;
-            }
-        }
+    /**
+     * Computes the state of this rank's queries over the keys of all ranks.
+     *
+     * @param state {@code [batch, heads, slice of queries][valueDim + 1]}, overwritten
+     * @throws IllegalArgumentException if shapes disagree; nothing is sent then
+     * @throws io.github.treeattention.collective.CollectiveException if a peer dies or stalls
+     */
+    public void forward(AttentionInputs inputs, AttentionState state) {
+        requireMatching(inputs, state);
         state.clear();
-        states.forEach(state::merge);
-    }
-
-    /** One state per member of the shape in use; kept, because direct memory is slow to come and slower to go. */
-    private void fitStates(AttentionState like) {
-        if (states.isEmpty() || !states.get(0).toString().equals(like.toString())) {
-            states.clear();
-            for (int member = 0; member < communicator.worldSize(); member++) {
-                states.add(AttentionState.empty(like.batch(), like.heads(), like.queries(), like.valueDim()));
+        List<QueryRun> runs = QueryRun.of(kernel, spec, inputs.batch(), queries.slice(rank), inputs.queries());
+        List<AttentionState> states = runs.stream().map(run -> run.part(state)).toList();
+        ring.begin(inputs, false);
+        for (int hop = 0; hop <= ring.lastHop(); hop++) {
+            if (hop < ring.lastHop()) {
+                ring.passKeysAndValues(hop);
             }
+            for (int i = 0; i < runs.size(); i++) {
+                runs.get(i).attend(ring.block(hop), ring.current(), states.get(i));
+            }
+            ring.turn();
+        }
+        for (int i = 0; i < runs.size(); i++) {
+            runs.get(i).rows().scatter(states.get(i).rows(), state.rows(), state.rowLength());
         }
     }
 
-    /** Shards differ in length, so the length goes first. */
-    private void exchange(int next, int previous) {
-        outgoingLength.putLong(0, outgoing.remaining());
-        communicator.sendRecv(outgoingLength, next, incomingLength, previous);
-        long length = incomingLength.getLong(0);
-        if (length < 0 || length > Integer.MAX_VALUE) {
-            throw new IllegalStateException(
-                    "a shard of one layer must fit 2 GiB: rank " + previous + " announces " + length);
+    /**
+     * Adds the gradients of a loss in this rank's queries, keys and values.
+     *
+     * @param inputs those of {@link #forward}
+     * @param state what {@link #forward} left, or any equal state
+     * @param stateGradient the loss's gradient in each element of this rank's state: {@code d loss / d out}, then
+     *     {@code d loss / d lse} (0 where a loss does not read the lse)
+     * @param gradients of this rank's slice, added to; keys and values of a batch row are
+     *     {@code [kvHeads][slice of keys][dim]}
+     * @throws IllegalArgumentException if shapes disagree; nothing is sent then
+     * @throws io.github.treeattention.collective.CollectiveException if a peer dies or stalls
+     */
+    public void backward(
+            AttentionInputs inputs, AttentionState state, AttentionState stateGradient, AttentionGradients gradients) {
+        requireMatching(inputs, state);
+        requireMatching(inputs, stateGradient);
+        inputs.requireRoom(spec, queries.slice(rank), keys.slice(rank), gradients);
+        List<QueryRun> runs = QueryRun.of(kernel, spec, inputs.batch(), queries.slice(rank), inputs.queries());
+        List<AttentionState> states = runs.stream().map(run -> run.part(state)).toList();
+        List<AttentionState> slopes =
+                runs.stream().map(run -> run.part(stateGradient)).toList();
+        List<FloatBuffer> dQueries = runs.stream()
+                .map(run -> run.rows().gather(gradients.queries(), spec.headDim()))
+                .toList();
+        ring.begin(inputs, true);
+        for (int hop = 0; hop <= ring.lastHop(); hop++) {
+            ring.passWithGradients(hop);
+            KvBlock block = ring.block(hop);
+            ByteBuffer own = ring.clearedGradients(block);
+            for (int i = 0; i < runs.size(); i++) {
+                AttentionGradients sums =
+                        new AttentionGradients(dQueries.get(i), block.keyGradients(own), block.valueGradients(own));
+                runs.get(i).backward(block, ring.current(), states.get(i), slopes.get(i), sums);
+            }
+            ring.addGradients(hop);
+            ring.turn();
         }
-        if (incoming.capacity() < length) {
-            incoming = buffer((int) length);
+        ring.sendGradientsHome(gradients);
+        for (int i = 0; i < runs.size(); i++) {
+            runs.get(i).rows().scatter(dQueries.get(i), gradients.queries(), spec.headDim());
         }
-        incoming.clear().limit((int) length);
-        communicator.sendRecv(outgoing, next, incoming, previous);
     }
 
-    private static ByteBuffer buffer(int bytes) {
-        return ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
+    /** How many hops the keys and values make: at most {@code worldSize - 1}, fewer if a mask ends them sooner. */
+    public int hops() {
+        return ring.lastHop();
+    }
+
+    private void requireMatching(AttentionInputs inputs, AttentionState state) {
+        inputs.requireRoom(spec, queries.slice(rank), keys.slice(rank));
+        requireEqual("batch of inputs and state", inputs.batch(), state.batch());
+        requireEqual("heads of spec and state", spec.heads(), state.heads());
+        requireEqual(
+                "queries of this rank's slice and of the state",
+                queries.slice(rank).length(),
+                state.queries());
+        requireEqual("valueDim of spec and state", spec.valueDim(), state.valueDim());
+    }
+
+    private static void requireEqual(String what, int a, int b) {
+        if (a != b) {
+            throw new IllegalArgumentException(what + " must be equal: got " + a + " and " + b);
+        }
     }
 }

@@ -65,8 +65,8 @@ class DistributedAttentionTest {
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 4, 5, 8})
     void ringShouldEqualOneRank(int worldSize) throws Exception {
-        shouldEqualOneRank(worldSize, KvType.F32, RingAttention::new);
-        shouldEqualOneRank(worldSize, KvType.F16, RingAttention::new);
+        shouldEqualOneRank(worldSize, KvType.F32, RingDecode::new);
+        shouldEqualOneRank(worldSize, KvType.F16, RingDecode::new);
     }
 
     @Test
@@ -79,7 +79,7 @@ class DistributedAttentionTest {
         }
         assertEquals(6 * rows, sent, "three ranks up, three down");
 
-        List<Communicator> ring = run(4, KvType.F32, RingAttention::new, new ArrayList<>());
+        List<Communicator> ring = run(4, KvType.F32, RingDecode::new, new ArrayList<>());
         int pageBytes = PAGE * KV_HEADS * (KEY_DIM + VALUE_DIM) * Float.BYTES;
         int pages = 17 + 2;
         int header = 8 + 2 * 8; // the message's length, then a page count per sequence
@@ -97,7 +97,7 @@ class DistributedAttentionTest {
             AttentionState wrong = AttentionState.empty(1, HEADS, COUNT + 1, VALUE_DIM);
             Queries queries = new Queries(queryValues, 1, HEADS, COUNT, KEY_DIM, 127);
             for (DistributedAttention attention :
-                    List.of(new TreeAttention(KERNEL, alone), new RingAttention(KERNEL, alone))) {
+                    List.of(new TreeAttention(KERNEL, alone), new RingDecode(KERNEL, alone))) {
                 assertThrows(
                         IllegalArgumentException.class,
                         () -> attention.attend(spec(), queries, List.of(cache.shard(0)), wrong));

@@ -4,7 +4,7 @@ import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.distributed.DistributedAttention;
-import io.github.treeattention.distributed.RingAttention;
+import io.github.treeattention.distributed.RingDecode;
 import io.github.treeattention.distributed.TreeAttention;
 import io.github.treeattention.examples.model.LlamaConfig;
 import io.github.treeattention.examples.model.LlamaModel;
@@ -38,7 +38,7 @@ record RankSettings(Strategy strategy, KvType kvType, String kernel, int pageSiz
     DistributedAttention attention(AttentionKernel loaded, Communicator communicator) {
         return switch (strategy) {
             case TREE -> new TreeAttention(loaded, communicator);
-            case RING -> new RingAttention(loaded, communicator);
+            case RING -> new RingDecode(loaded, communicator);
         };
     }
 

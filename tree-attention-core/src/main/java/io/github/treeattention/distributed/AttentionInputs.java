@@ -1,0 +1,67 @@
+package io.github.treeattention.distributed;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.cache.SequenceSlice;
+import io.github.treeattention.kernel.AttentionGradients;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.util.Objects;
+
+/**
+ * A rank's slice of queries, keys and values: float32, row-major, in direct little-endian buffers that are read from
+ * their element 0 on and never copied here. Rows lie in the order of the rank's {@link SequenceSlice}; keys are rotated
+ * already (RoPE at their global positions).
+ *
+ * @param batch rows of the batch, at least 1; all of one length (shorter ones are padded and masked)
+ * @param queries {@code [batch, heads, slice of queries, headDim]}
+ * @param keys {@code [batch, kvHeads, slice of keys, headDim]}
+ * @param values {@code [batch, kvHeads, slice of keys, valueDim]}
+ */
+public record AttentionInputs(int batch, FloatBuffer queries, FloatBuffer keys, FloatBuffer values) {
+
+    public AttentionInputs {
+        if (batch < 1) {
+            throw new IllegalArgumentException("batch must be at least 1: got " + batch);
+        }
+        requireDirect("queries", queries);
+        requireDirect("keys", keys);
+        requireDirect("values", values);
+    }
+
+    /** Checks that every buffer holds what the slices need. */
+    void requireRoom(AttentionSpec spec, SequenceSlice querySlice, SequenceSlice keySlice) {
+        long kvRows = (long) batch * spec.kvHeads() * keySlice.length();
+        requireRoom("queries", queries, (long) batch * spec.heads() * querySlice.length() * spec.headDim());
+        requireRoom("keys", keys, kvRows * spec.headDim());
+        requireRoom("values", values, kvRows * spec.valueDim());
+    }
+
+    /** Checks that there is room for the gradients of the slices. */
+    void requireRoom(
+            AttentionSpec spec, SequenceSlice querySlice, SequenceSlice keySlice, AttentionGradients gradients) {
+        requireRoom(
+                "gradients of queries",
+                gradients.queries(),
+                (long) batch * spec.heads() * querySlice.length() * spec.headDim());
+        for (int b = 0; b < batch; b++) {
+            long rows = (long) spec.kvHeads() * keySlice.length();
+            requireRoom("gradients of keys", gradients.keys(b), rows * spec.headDim());
+            requireRoom("gradients of values", gradients.values(b), rows * spec.valueDim());
+        }
+    }
+
+    private static void requireRoom(String what, FloatBuffer buffer, long wanted) {
+        if (buffer.capacity() < wanted) {
+            throw new IllegalArgumentException(
+                    what + " of this rank's slice need " + wanted + " floats: got " + buffer.capacity());
+        }
+    }
+
+    private static void requireDirect(String what, FloatBuffer buffer) {
+        Objects.requireNonNull(buffer, what);
+        if (!buffer.isDirect() || buffer.order() != ByteOrder.LITTLE_ENDIAN) {
+            throw new IllegalArgumentException(what + " must lie in a direct little-endian buffer: direct="
+                    + buffer.isDirect() + ", order=" + buffer.order());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+package io.github.treeattention.distributed;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.cache.SequenceSlice;
+import io.github.treeattention.cache.SequenceSlice.Run;
+import io.github.treeattention.kernel.AttentionGradients;
+import io.github.treeattention.kernel.AttentionKernel;
+import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+/** One run of a rank's queries, against one visiting block of keys after another. */
+final class QueryRun {
+    private final AttentionKernel kernel;
+    private final AttentionSpec spec;
+    private final int batch;
+    private final Run run;
+    private final SliceRows rows;
+    private final FloatBuffer queries; // [batch][heads][run][headDim]
+    private boolean met; // whether the state holds anything yet
+    private AttentionState partial;
+
+    private QueryRun(
+            AttentionKernel kernel, AttentionSpec spec, int batch, Run run, SliceRows rows, FloatBuffer queries) {
+        this.kernel = kernel;
+        this.spec = spec;
+        this.batch = batch;
+        this.run = run;
+        this.rows = rows;
+        this.queries = rows.gather(queries, spec.headDim());
+    }
+
+    /** @param queries {@code [batch][heads][slice][headDim]} */
+    static List<QueryRun> of(
+            AttentionKernel kernel, AttentionSpec spec, int batch, SequenceSlice slice, FloatBuffer queries) {
+        List<QueryRun> runs = new ArrayList<>();
+        int first = 0;
+        for (Run run : slice.runs()) {
+            SliceRows rows = new SliceRows(batch * spec.heads(), slice.length(), first, run.length());
+            runs.add(new QueryRun(kernel, spec, batch, run, rows, queries));
+            first += run.length();
+        }
+        return runs;
+    }
+
+    SliceRows rows() {
+        return rows;
+    }
+
+    /** This run's part of a slice's state or of its gradient. */
+    AttentionState part(AttentionState whole) {
+        if (rows.count() == rows.total()) {
+            return whole;
+        }
+        AttentionState part = AttentionState.empty(batch, spec.heads(), run.length(), spec.valueDim());
+        part.rows()
+                .put(
+                        0,
+                        rows.gather(whole.rows(), whole.rowLength()),
+                        0,
+                        part.rows().capacity());
+        return part;
+    }
+
+    /** Merges the attention over a block into the run's state. */
+    void attend(KvBlock block, ByteBuffer message, AttentionState state) {
+        if (!Reach.sees(spec, run, block.slice())) {
+            return;
+        }
+        Reach reach = Reach.of(spec, run, block.slice());
+        List<KvShard> shards = block.shards(message, reach.keyStarts());
+        if (!met) {
+            met = true;
+            kernel.partial(reach.spec(), queries(reach), shards, state);
+            return;
+        }
+        if (partial == null) {
+            partial = AttentionState.empty(batch, spec.heads(), run.length(), spec.valueDim());
+        }
+        kernel.partial(reach.spec(), queries(reach), shards, partial);
+        state.merge(partial);
+    }
+
+    /** Adds what a block's keys and values, and this run's queries, owe each other. */
+    void backward(
+            KvBlock block,
+            ByteBuffer message,
+            AttentionState state,
+            AttentionState stateGradient,
+            AttentionGradients gradients) {
+        if (Reach.sees(spec, run, block.slice())) {
+            Reach reach = Reach.of(spec, run, block.slice());
+            List<KvShard> shards = block.shards(message, reach.keyStarts());
+            kernel.backward(reach.spec(), queries(reach), shards, state, stateGradient, gradients);
+        }
+    }
+
+    private Queries queries(Reach reach) {
+        long[] positions = new long[batch];
+        Arrays.fill(positions, reach.firstQuery());
+        return new Queries(queries, batch, spec.heads(), run.length(), spec.headDim(), positions);
+    }
+}

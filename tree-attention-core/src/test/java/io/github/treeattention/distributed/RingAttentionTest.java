@@ -1,0 +1,236 @@
+package io.github.treeattention.distributed;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.SequencePartition;
+import io.github.treeattention.cache.SequenceSplit;
+import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.collective.Communicators;
+import io.github.treeattention.kernel.AttentionGradients;
+import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.AttentionKernels;
+import io.github.treeattention.kernel.WholeProblem;
+import io.github.treeattention.testkit.Seeds;
+import io.github.treeattention.testkit.Skips;
+import java.time.Duration;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Outputs and gradients over slices are those of one process, however the sequence is cut. */
+@Timeout(value = 2, unit = TimeUnit.MINUTES)
+class RingAttentionTest {
+    private static final AttentionKernel KERNEL = AttentionKernels.named("java");
+    private static final int[] SIZES = {1, 7, 13, 33, 127};
+    private static final int[][] HEADS = {{1, 1}, {4, 2}, {6, 2}, {3, 1}};
+    private static final int[] DIMS = {1, 7, 8, 16, 20};
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4, 5, 6, 7, 8})
+    void shouldEqualOneProcessHoweverTheSequenceIsCut(int ranks) throws Exception {
+        SplittableRandom random = Seeds.random("RingAttentionTest.cut" + ranks);
+        for (int length : SIZES) {
+            for (SequenceSplit split : splits(random, length, ranks)) {
+                WholeProblem problem =
+                        WholeProblem.random(random, spec(random), 1 + random.nextInt(2), length, 0, length);
+                check(problem, split, split);
+            }
+        }
+    }
+
+    /** Queries and keys of different length and differently cut; with a causal mask, queries after a past. */
+    @ParameterizedTest
+    @ValueSource(ints = {2, 3, 5, 8})
+    void shouldEqualOneProcessInCrossAttention(int ranks) throws Exception {
+        SplittableRandom random = Seeds.random("RingAttentionTest.cross" + ranks);
+        for (int trial = 0; trial < 8; trial++) {
+            AttentionSpec spec = spec(random);
+            int queries = SIZES[random.nextInt(SIZES.length)];
+            int keys = SIZES[random.nextInt(SIZES.length)];
+            long first = random.nextInt(keys + 20);
+            WholeProblem problem = WholeProblem.random(random, spec, 1, queries, first, keys);
+            int choices = spec.causal() ? 3 : 4; // steps may differ only where no positions are compared
+            List<SequenceSplit> forQueries = splits(random, queries, ranks);
+            List<SequenceSplit> forKeys = splits(random, keys, ranks);
+            check(
+                    problem,
+                    forQueries.get(random.nextInt(choices)).shifted(first),
+                    forKeys.get(random.nextInt(choices)));
+            check(problem, SequenceSplit.striped(queries, ranks).shifted(first), SequenceSplit.striped(keys, ranks));
+        }
+    }
+
+    /** Other people's results: PyTorch's, in float64, gradients included. */
+    @Test
+    void shouldMatchTorch() throws Exception {
+        List<WholeProblem> problems = WholeProblem.torch();
+        if (problems.isEmpty()) {
+            Skips.skip("no PyTorch fixtures in shared data");
+        }
+        for (WholeProblem problem : problems) {
+            for (int ranks : new int[] {1, 2, 4, 7}) {
+                check(
+                        problem,
+                        SequenceSplit.zigzag(problem.queryCount(), ranks).shifted(problem.firstQuery()),
+                        SequenceSplit.zigzag(problem.keyCount(), ranks));
+            }
+        }
+    }
+
+    @Test
+    void shouldRepeatBitForBit() throws Exception {
+        SplittableRandom random = Seeds.random("RingAttentionTest.shouldRepeatBitForBit");
+        WholeProblem problem = WholeProblem.random(random, spec(random), 2, 40, 0, 40);
+        SequenceSplit split = SequenceSplit.zigzag(40, 4);
+        SlicedRun first = SlicedRun.of(KERNEL, problem, split, split);
+        SlicedRun second = SlicedRun.of(KERNEL, problem, split, split);
+        assertArrayEquals(first.state, second.state);
+        assertArrayEquals(first.dq, second.dq);
+        assertArrayEquals(first.dk, second.dk);
+        assertArrayEquals(first.dv, second.dv);
+    }
+
+    /** Per hop one block of keys and values, heads not expanded; gradients follow and make one hop more, home. */
+    @Test
+    void shouldSendWhatTheFormulaSays() throws Exception {
+        AttentionSpec spec = AttentionSpec.of(6, 2, 8).withValueDim(12).withCausal(true);
+        WholeProblem problem = WholeProblem.random(new SplittableRandom(1), spec, 3, 64, 0, 64);
+        SequenceSplit split = SequenceSplit.zigzag(64, 4);
+        SlicedRun run = SlicedRun.of(KERNEL, problem, split, split);
+        long block = 3L * 2 * (64 / 4) * (8 + 12) * Float.BYTES; // batch, KV heads, keys, dimensions
+        for (int rank = 0; rank < 4; rank++) {
+            assertEquals(3 * block, run.forward.get(rank).payloadBytes());
+            assertEquals(3 * block + 4 * block, run.backward.get(rank).payloadBytes());
+            assertEquals(3, run.forward.get(rank).calls(), "one exchange a hop");
+            assertEquals(5, run.backward.get(rank).calls(), "one exchange a hop, and one home");
+        }
+    }
+
+    /** Own block and at most ceil((w - 1) / t) before it, whatever the number of ranks. */
+    @Test
+    void shouldStopWhereTheWindowEnds() throws Exception {
+        for (int window : new int[] {1, 2, 8, 9, 10, 17, 18, 100}) {
+            AttentionSpec spec = AttentionSpec.of(2, 1, 8).withCausal(true).withSlidingWindow(window);
+            WholeProblem problem = WholeProblem.random(new SplittableRandom(window), spec, 1, 64, 0, 64);
+            SequenceSplit split = SequenceSplit.contiguous(64, 8);
+            int hops = Math.min(7, (window - 1 + 7) / 8);
+            SlicedRun run = SlicedRun.of(KERNEL, problem, split, split);
+            assertEquals(hops, run.hops, "window " + window);
+            assertEquals((long) hops * 8 * 16 * Float.BYTES, run.forward.get(3).payloadBytes());
+            problem.checkState("window " + window, run.state, 8);
+            problem.checkGradients("window " + window, run.dq, run.dk, run.dv, 8);
+        }
+    }
+
+    @Test
+    void shouldAddToGradientsThatAreThere() {
+        AttentionSpec spec = AttentionSpec.of(2, 1, 4);
+        Communicator alone = Communicators.single();
+        AttentionInputs inputs = new AttentionInputs(
+                1,
+                Queries.allocate(2 * 3 * 4).put(0, 1),
+                Queries.allocate(12).put(1, 2),
+                Queries.allocate(12).put(2, 3));
+        AttentionState state = AttentionState.empty(1, 2, 3, 4);
+        AttentionState slope = AttentionState.empty(1, 2, 3, 4);
+        for (int i = 0; i < slope.rows().capacity(); i++) {
+            slope.rows().put(i, i % 7);
+        }
+        RingAttention ring = new RingAttention(KERNEL, alone, spec, SequenceSplit.zigzag(3, 1));
+        ring.forward(inputs, state);
+        AttentionGradients once = gradients();
+        ring.backward(inputs, state, slope, once);
+        AttentionGradients twice = gradients();
+        ring.backward(inputs, state, slope, twice);
+        ring.backward(inputs, state, slope, twice);
+        for (int i = 0; i < 12; i++) {
+            assertEquals(2 * once.queries().get(i), twice.queries().get(i));
+            assertEquals(2 * once.keys(0).get(i), twice.keys(0).get(i));
+            assertEquals(2 * once.values(0).get(i), twice.values(0).get(i));
+        }
+    }
+
+    private static AttentionGradients gradients() {
+        return new AttentionGradients(
+                Queries.allocate(24), List.of(Queries.allocate(12)), List.of(Queries.allocate(12)));
+    }
+
+    @Test
+    void shouldRefuseWhatDisagreesBeforeAnythingIsSent() {
+        AttentionSpec spec = AttentionSpec.of(2, 1, 4).withCausal(true);
+        Communicator alone = Communicators.single();
+        SequenceSplit split = SequenceSplit.zigzag(3, 1);
+        refused(
+                "ranks of the queries' split and of the group must be equal: got 2 and 1",
+                () -> new RingAttention(KERNEL, alone, spec, SequenceSplit.zigzag(3, 2)));
+        List<Communicator> pair = Communicators.inProcess(2, Duration.ofSeconds(5));
+        refused(
+                "a causal mask needs queries and keys that are split in the same steps: got contiguous[2, 2] in steps"
+                        + " of 1 and striped[2, 2] in steps of 2",
+                () -> new RingAttention(
+                        KERNEL, pair.get(0), spec, SequenceSplit.contiguous(4, 2), SequenceSplit.striped(4, 2)));
+        RingAttention ring = new RingAttention(KERNEL, alone, spec, split);
+        AttentionInputs inputs =
+                new AttentionInputs(1, Queries.allocate(24), Queries.allocate(12), Queries.allocate(11));
+        refused(
+                "values of this rank's slice need 12 floats: got 11",
+                () -> ring.forward(inputs, AttentionState.empty(1, 2, 3, 4)));
+        AttentionInputs fine = new AttentionInputs(1, Queries.allocate(24), Queries.allocate(12), Queries.allocate(12));
+        refused(
+                "queries of this rank's slice and of the state must be equal: got 3 and 4",
+                () -> ring.forward(fine, AttentionState.empty(1, 2, 4, 4)));
+        AttentionState state = AttentionState.empty(1, 2, 3, 4);
+        AttentionGradients small = new AttentionGradients(
+                Queries.allocate(24), List.of(Queries.allocate(11)), List.of(Queries.allocate(12)));
+        refused(
+                "gradients of keys of this rank's slice need 12 floats: got 11",
+                () -> ring.backward(fine, state, state, small));
+    }
+
+    private static void refused(String message, Runnable call) {
+        assertEquals(
+                message, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+    }
+
+    private static void check(WholeProblem problem, SequenceSplit queries, SequenceSplit keys) throws Exception {
+        SlicedRun run = SlicedRun.of(KERNEL, problem, queries, keys);
+        String what = "queries " + queries + " and keys " + keys + " of ";
+        problem.checkState(what, run.state, keys.worldSize());
+        problem.checkGradients(what, run.dq, run.dk, run.dv, keys.worldSize());
+    }
+
+    /** The striped one last. */
+    private static List<SequenceSplit> splits(SplittableRandom random, int length, int ranks) {
+        int[] uneven = new int[ranks];
+        for (int i = 0; i < length; i++) {
+            uneven[random.nextInt(1 + random.nextInt(ranks))]++; // the last ranks get few or none
+        }
+        return List.of(
+                SequenceSplit.zigzag(length, ranks),
+                SequenceSplit.contiguous(uneven),
+                SequenceSplit.interleaved(new SequencePartition(1 + random.nextInt(9), ranks), length),
+                SequenceSplit.striped(length, ranks));
+    }
+
+    private static AttentionSpec spec(SplittableRandom random) {
+        int[] heads = HEADS[random.nextInt(HEADS.length)];
+        int headDim = DIMS[random.nextInt(DIMS.length)];
+        boolean causal = random.nextInt(3) > 0;
+        AttentionSpec spec = AttentionSpec.of(heads[0], heads[1], headDim)
+                .withValueDim(DIMS[random.nextInt(DIMS.length)])
+                .withCausal(causal);
+        if (random.nextInt(5) == 0) {
+            spec = spec.withSoftCap(1 + random.nextInt(50));
+        }
+        return causal && random.nextInt(3) == 0 ? spec.withSlidingWindow(1 + random.nextInt(60)) : spec;
+    }
+}

@@ -1,0 +1,202 @@
+package io.github.treeattention.kernel;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.cache.KvType;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+
+/**
+ * An attention problem for tests outside this package that compute it in pieces: plain arrays, and a check of the whole
+ * result by the rule of {@link AttentionKernelContract} and {@link AttentionBackwardContract}, with one floor for each
+ * piece whose state was merged.
+ */
+public final class WholeProblem {
+    private static final double ROUNDING = 0x1p-24;
+
+    private final AttentionCase c;
+    private final float[] stateGradient;
+    private final ReferenceAttention truth;
+    private final ReferenceAttention naive;
+    private final ReferenceGradients trueGradients;
+    private final ReferenceGradients naiveGradients;
+
+    private WholeProblem(AttentionCase c, float[] stateGradient) {
+        this.c = c;
+        this.stateGradient = stateGradient;
+        truth = ReferenceAttention.float64(c);
+        naive = ReferenceAttention.naiveFloat32(c);
+        trueGradients = ReferenceGradients.float64(c, stateGradient);
+        naiveGradients = ReferenceGradients.naiveFloat32(c, stateGradient);
+    }
+
+    /** Keys at positions from 0 on, float32. */
+    public static WholeProblem random(
+            SplittableRandom random, AttentionSpec spec, int batch, int queries, long firstQuery, int keys) {
+        long[] positions = new long[keys];
+        Arrays.setAll(positions, j -> j);
+        List<AttentionCase.Keys> rows = new ArrayList<>();
+        for (int b = 0; b < batch; b++) {
+            rows.add(new AttentionCase.Keys(
+                    positions,
+                    floats(random, spec.kvHeads() * keys * spec.headDim()),
+                    floats(random, spec.kvHeads() * keys * spec.valueDim())));
+        }
+        long[] firstPositions = new long[batch];
+        Arrays.fill(firstPositions, firstQuery);
+        float[] q = floats(random, batch * spec.heads() * queries * spec.headDim());
+        AttentionCase c = new AttentionCase(spec, KvType.F32, queries, 64, q, firstPositions, rows);
+        return new WholeProblem(c, floats(random, batch * spec.heads() * queries * (spec.valueDim() + 1)));
+    }
+
+    /** What PyTorch solved; none, with a printed reason, where the shared data is absent. */
+    public static List<WholeProblem> torch() {
+        List<WholeProblem> problems = new ArrayList<>();
+        for (TorchFixture fixture : TorchFixture.all()) {
+            int valueDim = fixture.problem.spec.valueDim();
+            float[] dOut = fixture.tensors.floats("dout");
+            float[] stateGradient = new float[dOut.length / valueDim * (valueDim + 1)];
+            for (int i = 0; i < dOut.length; i++) {
+                stateGradient[i / valueDim * (valueDim + 1) + i % valueDim] = dOut[i];
+            }
+            problems.add(new WholeProblem(fixture.problem, stateGradient));
+        }
+        return problems;
+    }
+
+    public AttentionSpec spec() {
+        return c.spec;
+    }
+
+    public int batch() {
+        return c.batch();
+    }
+
+    public int queryCount() {
+        return c.queries;
+    }
+
+    public long firstQuery() {
+        return c.firstPositions[0];
+    }
+
+    public int keyCount() {
+        return c.keys.get(0).count();
+    }
+
+    /** {@code [batch][heads][queries][headDim]}. */
+    public float[] queries() {
+        return c.q;
+    }
+
+    /** {@code [batch][kvHeads][keys][headDim]}. */
+    public float[] keys() {
+        return join(c.keys.stream().map(row -> row.k).toList());
+    }
+
+    /** {@code [batch][kvHeads][keys][valueDim]}. */
+    public float[] values() {
+        return join(c.keys.stream().map(row -> row.v).toList());
+    }
+
+    /** {@code [batch][heads][queries][valueDim + 1]}. */
+    public float[] stateGradient() {
+        return stateGradient;
+    }
+
+    /**
+     * Checks a whole state.
+     *
+     * @param rows {@code [batch][heads][queries][valueDim + 1]}
+     */
+    public void checkState(String what, float[] rows, int pieces) {
+        double floor = pieces * ROUNDING * (1 + truth.largestLogitTerms());
+        int dim = c.spec.valueDim();
+        double[] out = new double[truth.out.length];
+        double[] lse = new double[truth.lse.length];
+        for (int row = 0; row < lse.length; row++) {
+            boolean empty = truth.lse[row] == Double.NEGATIVE_INFINITY;
+            float got = rows[row * (dim + 1) + dim];
+            assertEquals(empty, got == Float.NEGATIVE_INFINITY, "lse " + got + " of row " + row + ": " + what + c);
+            lse[row] = empty ? 0 : got - truth.lse[row];
+            for (int d = 0; d < dim; d++) {
+                out[row * dim + d] = rows[row * (dim + 1) + d] - truth.out[row * dim + d];
+            }
+        }
+        double lseNaive = 0;
+        for (int row = 0; row < lse.length; row++) {
+            lseNaive = Math.max(lseNaive, lse[row] == 0 ? 0 : Math.abs(naive.lse[row] - truth.lse[row]));
+        }
+        assertEquals(0, largest(lse), 2 * lseNaive + 4 * floor, "lse of " + what + c);
+        double outBound = 2 * largest(difference(naive.out, truth.out)) + floor * truth.largestValue();
+        assertEquals(0, largest(out), outBound, "out of " + what + c);
+    }
+
+    /**
+     * Checks the gradients of {@code sum(stateGradient * state)}.
+     *
+     * @param dq {@code [batch][heads][queries][headDim]}
+     * @param dk {@code [batch][kvHeads][keys][headDim]}
+     * @param dv {@code [batch][kvHeads][keys][valueDim]}
+     */
+    public void checkGradients(String what, float[] dq, float[] dk, float[] dv, int pieces) {
+        double floor = 2 * pieces * ROUNDING * (1 + truth.largestLogitTerms()) * trueGradients.largestTerms;
+        requireClose("dq of " + what, dq, trueGradients.dq, naiveGradients.dq, floor);
+        requireClose("dk of " + what, dk, joinDoubles(trueGradients.dk), joinDoubles(naiveGradients.dk), floor);
+        requireClose("dv of " + what, dv, joinDoubles(trueGradients.dv), joinDoubles(naiveGradients.dv), floor);
+    }
+
+    private void requireClose(String what, float[] got, double[] wanted, double[] rough, double floor) {
+        double[] errors = new double[wanted.length];
+        for (int i = 0; i < errors.length; i++) {
+            errors[i] = got[i] - wanted[i];
+        }
+        assertEquals(0, largest(errors), 2 * largest(difference(rough, wanted)) + floor, what + c);
+    }
+
+    private static double[] difference(double[] a, double[] b) {
+        double[] difference = new double[a.length];
+        Arrays.setAll(difference, i -> a[i] - b[i]);
+        return difference;
+    }
+
+    /** NaN counts as infinite. */
+    private static double largest(double[] errors) {
+        double largest = 0;
+        for (double error : errors) {
+            largest = Math.max(largest, Double.isNaN(error) ? Double.POSITIVE_INFINITY : Math.abs(error));
+        }
+        return largest;
+    }
+
+    private static float[] floats(SplittableRandom random, int count) {
+        float[] floats = new float[count];
+        for (int i = 0; i < count; i++) {
+            double sum = random.nextDouble() + random.nextDouble() + random.nextDouble() + random.nextDouble() - 2;
+            floats[i] = (float) (sum * Math.sqrt(3)); // close to normal, variance 1
+        }
+        return floats;
+    }
+
+    private static float[] join(List<float[]> parts) {
+        float[] all = new float[parts.stream().mapToInt(part -> part.length).sum()];
+        int at = 0;
+        for (float[] part : parts) {
+            System.arraycopy(part, 0, all, at, part.length);
+            at += part.length;
+        }
+        return all;
+    }
+
+    private static double[] joinDoubles(List<double[]> parts) {
+        return parts.stream().flatMapToDouble(Arrays::stream).toArray();
+    }
+
+    @Override
+    public String toString() {
+        return c.toString();
+    }
+}
