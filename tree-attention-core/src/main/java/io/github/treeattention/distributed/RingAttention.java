@@ -14,8 +14,9 @@ import java.util.Objects;
 /**
  * Ring Attention (Liu et al., arXiv 2310.01889, Algorithm 1) for prefill and training: each rank holds a slice of the
  * queries and a slice of the keys and values; queries stay, keys and values go round in one fused buffer a hop, heads not
- * expanded, and each rank merges the states of its queries over the blocks that come by. No rank ever holds more than two
- * blocks. {@link #backward} sends keys and values round again, and with them the float32 sums of their gradients, which
+ * expanded, and each rank merges the states of its queries over the blocks that come by. While a block is computed on, a
+ * thread of the call's own passes it on and receives the next; it is gone when the call returns. No rank ever holds more
+ * than two blocks. {@link #backward} sends keys and values round again, and with them the float32 sums of their gradients, which
  * end at the rank that owns the keys.
  *
  * <p>Blocks that a rank's queries cannot see are passed on without being computed, and the ring stops after the last hop
@@ -75,14 +76,19 @@ public final class RingAttention {
         List<QueryRun> runs = QueryRun.of(kernel, spec, inputs.batch(), queries.slice(rank), inputs.queries());
         List<AttentionState> states = runs.stream().map(run -> run.part(state)).toList();
         ring.begin(inputs, false);
-        for (int hop = 0; hop <= ring.lastHop(); hop++) {
-            if (hop < ring.lastHop()) {
+        try {
+            for (int hop = 0; hop <= ring.lastHop(); hop++) {
                 ring.passKeysAndValues(hop);
+                KvBlock block = ring.block(hop);
+                ring.compute(() -> {
+                    for (int i = 0; i < runs.size(); i++) {
+                        runs.get(i).attend(block, ring.current(), states.get(i));
+                    }
+                });
+                ring.turn(hop);
             }
-            for (int i = 0; i < runs.size(); i++) {
-                runs.get(i).attend(ring.block(hop), ring.current(), states.get(i));
-            }
-            ring.turn();
+        } finally {
+            ring.end();
         }
         for (int i = 0; i < runs.size(); i++) {
             runs.get(i).rows().scatter(states.get(i).rows(), state.rows(), state.rowLength());
@@ -114,19 +120,25 @@ public final class RingAttention {
                 .map(run -> run.rows().gather(gradients.queries(), spec.headDim()))
                 .toList();
         ring.begin(inputs, true);
-        for (int hop = 0; hop <= ring.lastHop(); hop++) {
-            ring.passWithGradients(hop);
-            KvBlock block = ring.block(hop);
-            ByteBuffer own = ring.clearedGradients(block);
-            for (int i = 0; i < runs.size(); i++) {
-                AttentionGradients sums =
-                        new AttentionGradients(dQueries.get(i), block.keyGradients(own), block.valueGradients(own));
-                runs.get(i).backward(block, ring.current(), states.get(i), slopes.get(i), sums);
+        try {
+            for (int hop = 0; hop <= ring.lastHop(); hop++) {
+                ring.passWithGradients(hop);
+                KvBlock block = ring.block(hop);
+                ring.compute(() -> {
+                    ByteBuffer own = ring.clearedGradients(block);
+                    for (int i = 0; i < runs.size(); i++) {
+                        AttentionGradients sums = new AttentionGradients(
+                                dQueries.get(i), block.keyGradients(own), block.valueGradients(own));
+                        runs.get(i).backward(block, ring.current(), states.get(i), slopes.get(i), sums);
+                    }
+                });
+                ring.addGradients(hop);
+                ring.turn(hop);
             }
-            ring.addGradients(hop);
-            ring.turn();
+            ring.sendGradientsHome(gradients);
+        } finally {
+            ring.end();
         }
-        ring.sendGradientsHome(gradients);
         for (int i = 0; i < runs.size(); i++) {
             runs.get(i).rows().scatter(dQueries.get(i), gradients.queries(), spec.headDim());
         }
@@ -135,6 +147,11 @@ public final class RingAttention {
     /** How many hops the keys and values make: at most {@code worldSize - 1}, fewer if a mask ends them sooner. */
     public int hops() {
         return ring.lastHop();
+    }
+
+    /** When the hops of the latest call ran, on this rank: whether exchange and computation overlapped. */
+    public List<RingHop> trace() {
+        return ring.trace();
     }
 
     private void requireMatching(AttentionInputs inputs, AttentionState state) {

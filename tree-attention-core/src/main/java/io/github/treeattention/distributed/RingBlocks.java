@@ -19,7 +19,8 @@ import java.util.List;
  * hop h sends   | keys and values of the block here | gradients of the block that was here at hop h - 1 |
  * </pre>
  *
- * so that a block's own gradients can be computed while the message is under way. Not thread-safe.
+ * so that a block's own gradients can be computed while the message is under way. Messages are sent and received by a thread
+ * of their own between {@code pass...} and {@link #turn}. Not thread-safe.
  */
 final class RingBlocks {
     private final Communicator communicator;
@@ -31,6 +32,11 @@ final class RingBlocks {
     private ByteBuffer current = allocate(0);
     private ByteBuffer next = allocate(0);
     private ByteBuffer own = allocate(0);
+    private BackgroundExchange exchange;
+    private int sentBytes;
+    private long computeStart;
+    private long computeEnd;
+    private List<RingHop> trace = new ArrayList<>();
 
     RingBlocks(Communicator communicator, AttentionSpec spec, SequenceSplit keys, int lastHop) {
         this.communicator = communicator;
@@ -58,6 +64,8 @@ final class RingBlocks {
         next = fit(next, largest + (withGradients ? gradients : 0));
         own = fit(own, withGradients ? gradients : 0);
         block(0).encode(inputs.keys(), inputs.values(), current);
+        trace = new ArrayList<>();
+        exchange = null;
     }
 
     /** The block that is here after so many hops. */
@@ -70,11 +78,27 @@ final class RingBlocks {
         return current;
     }
 
+    /** What happened since {@link #begin}, hop by hop. */
+    List<RingHop> trace() {
+        return List.copyOf(trace);
+    }
+
+    /** Does what there is to do with the block that is here. */
+    void compute(Runnable work) {
+        computeStart = System.nanoTime();
+        work.run();
+        computeEnd = System.nanoTime();
+    }
+
+    /** Starts the exchange of forward; nothing at the last hop. */
     void passKeysAndValues(int hop) {
+        if (hop == lastHop) {
+            return;
+        }
         pass(0, block(hop).bytes(), block(hop + 1).bytes());
     }
 
-    /** The fused exchange of backward; at the first hop there are no gradients yet, at the last no further keys. */
+    /** Starts the fused exchange of backward; at the first hop there are no gradients yet, at the last no further keys. */
     void passWithGradients(int hop) {
         if (lastHop == 0) {
             return;
@@ -88,11 +112,13 @@ final class RingBlocks {
     private void pass(int from, int to, int arriving) {
         int worldSize = communicator.worldSize();
         int rank = communicator.rank();
-        communicator.sendRecv(
-                current.clear().limit(to).position(from),
-                (rank + 1) % worldSize,
-                next.clear().limit(arriving),
-                (rank + worldSize - 1) % worldSize);
+        ByteBuffer send =
+                current.duplicate().order(ByteOrder.LITTLE_ENDIAN).limit(to).position(from);
+        ByteBuffer receive = next.duplicate().order(ByteOrder.LITTLE_ENDIAN).limit(arriving);
+        sentBytes = to - from;
+        exchange = BackgroundExchange.start(
+                "ring-" + rank,
+                () -> communicator.sendRecv(send, (rank + 1) % worldSize, receive, (rank + worldSize - 1) % worldSize));
     }
 
     /** Where the message that arrives during a hop has its gradients. */
@@ -111,6 +137,7 @@ final class RingBlocks {
 
     /** Adds them to the sums that arrived during this hop. */
     void addGradients(int hop) {
+        awaitArrival();
         int bytes = block(hop).gradientBytes();
         if (hop == 0) {
             next.clear().put(gradientsAt(hop), own, 0, bytes);
@@ -119,11 +146,29 @@ final class RingBlocks {
         }
     }
 
-    /** What arrived is here now. */
-    void turn() {
+    private void awaitArrival() {
+        if (exchange != null) {
+            exchange.finish();
+        }
+    }
+
+    /** Waits for what is to arrive; it is here now. */
+    void turn(int hop) {
+        awaitArrival();
+        long start = exchange == null ? computeEnd : exchange.startNanos();
+        long end = exchange == null ? computeEnd : exchange.endNanos();
+        trace.add(new RingHop(hop, exchange == null ? 0 : sentBytes, start, end, computeStart, computeEnd));
+        exchange = null;
         ByteBuffer arrived = next;
         next = current;
         current = arrived;
+    }
+
+    /** Leaves no exchange behind, whatever happened. */
+    void end() {
+        if (exchange != null) {
+            exchange.abandon();
+        }
     }
 
     /** After the last turn: every block's sums to its owner, which adds them to its gradients. */
