@@ -163,7 +163,7 @@ public final class AttentionMask {
      *
      * @throws IllegalArgumentException where an axis is neither 1 nor the call's
      */
-    void requireAxes(int batch, int heads, int queries) {
+    public void requireAxes(int batch, int heads, int queries) {
         keys().ifPresent(table -> table.requireAxes("keys", batch, heads, queries));
         visible().ifPresent(table -> table.requireAxes("visible", batch, heads, queries));
         bias().ifPresent(table -> table.requireAxes("bias", batch, heads, queries));

@@ -1,5 +1,6 @@
 package io.github.treeattention.cache;
 
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -63,6 +64,31 @@ public record SequenceSlice(List<Run> runs) {
             }
         }
         return positions;
+    }
+
+    /**
+     * For packed sequences: which keys each row may see where several documents stand one after another, each for itself.
+     *
+     * @param documentStarts global positions at which documents begin, ascending, the first 0; the same on every rank
+     * @return for each row the position of its document's start and of the next one's, as {@code AttentionMask.withRanges}
+     *     takes them for one batch row
+     */
+    public long[] documentRanges(long... documentStarts) {
+        for (int d = 0; d < documentStarts.length; d++) {
+            if (d == 0 ? documentStarts[0] != 0 : documentStarts[d] <= documentStarts[d - 1]) {
+                throw new IllegalArgumentException(
+                        "documents must begin at 0 and ascend: got " + Arrays.toString(documentStarts));
+            }
+        }
+        long[] ranges = new long[2 * length()];
+        int at = 0;
+        for (long position : positions()) {
+            int found = Arrays.binarySearch(documentStarts, position);
+            int document = found >= 0 ? found : -found - 2;
+            ranges[at++] = document < 0 ? 0 : documentStarts[document];
+            ranges[at++] = document + 1 < documentStarts.length ? documentStarts[document + 1] : Long.MAX_VALUE;
+        }
+        return ranges;
     }
 
     /** Distance of neighbours within a run; 1 for an empty slice. */

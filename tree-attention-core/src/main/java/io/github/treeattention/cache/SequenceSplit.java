@@ -116,6 +116,17 @@ public final class SequenceSplit {
         return length;
     }
 
+    /** The position after the last; 0 if there is none. */
+    public long end() {
+        long end = 0;
+        for (SequenceSlice slice : slices) {
+            for (SequenceSlice.Run run : slice.runs()) {
+                end = Math.max(end, run.last() + 1);
+            }
+        }
+        return end;
+    }
+
     @Override
     public String toString() {
         return name + slices.stream().map(SequenceSlice::length).toList();

@@ -1,7 +1,9 @@
 package io.github.treeattention.distributed;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.cache.SequenceSlice;
+import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.kernel.AttentionGradients;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
@@ -16,8 +18,10 @@ import java.util.Objects;
  * @param queries {@code [batch, heads, slice of queries, headDim]}
  * @param keys {@code [batch, kvHeads, slice of keys, headDim]}
  * @param values {@code [batch, kvHeads, slice of keys, valueDim]}
+ * @param mask of these queries: rows in the order of the slice, keys by global position, those of all ranks
  */
-public record AttentionInputs(int batch, FloatBuffer queries, FloatBuffer keys, FloatBuffer values) {
+public record AttentionInputs(
+        int batch, FloatBuffer queries, FloatBuffer keys, FloatBuffer values, AttentionMask mask) {
 
     public AttentionInputs {
         if (batch < 1) {
@@ -26,6 +30,17 @@ public record AttentionInputs(int batch, FloatBuffer queries, FloatBuffer keys, 
         requireDirect("queries", queries);
         requireDirect("keys", keys);
         requireDirect("values", values);
+        Objects.requireNonNull(mask, "mask");
+    }
+
+    /** Inputs without a mask. */
+    public AttentionInputs(int batch, FloatBuffer queries, FloatBuffer keys, FloatBuffer values) {
+        this(batch, queries, keys, values, AttentionMask.NONE);
+    }
+
+    /** The same with a mask in place of the one they had. */
+    public AttentionInputs withMask(AttentionMask newMask) {
+        return new AttentionInputs(batch, queries, keys, values, newMask);
     }
 
     /** Checks that every buffer holds what the slices need. */
@@ -34,6 +49,15 @@ public record AttentionInputs(int batch, FloatBuffer queries, FloatBuffer keys, 
         requireRoom("queries", queries, (long) batch * spec.heads() * querySlice.length() * spec.headDim());
         requireRoom("keys", keys, kvRows * spec.headDim());
         requireRoom("values", values, kvRows * spec.valueDim());
+    }
+
+    /** Checks that the mask fits this rank's queries and reaches as far as all keys do. */
+    void requireMask(AttentionSpec spec, SequenceSlice querySlice, SequenceSplit allKeys) {
+        Reach.requireMovable(mask, allKeys);
+        if (querySlice.length() > 0) {
+            mask.requireAxes(batch, spec.heads(), querySlice.length());
+        }
+        mask.requireKeys(allKeys.end());
     }
 
     /** Checks that there is room for the gradients of the slices. */

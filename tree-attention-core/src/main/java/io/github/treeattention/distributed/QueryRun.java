@@ -1,5 +1,6 @@
 package io.github.treeattention.distributed;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
@@ -22,27 +23,27 @@ final class QueryRun {
     private final Run run;
     private final SliceRows rows;
     private final FloatBuffer queries; // [batch][heads][run][headDim]
+    private final AttentionMask mask;
     private boolean met; // whether the state holds anything yet
     private AttentionState partial;
 
-    private QueryRun(
-            AttentionKernel kernel, AttentionSpec spec, int batch, Run run, SliceRows rows, FloatBuffer queries) {
+    private QueryRun(AttentionKernel kernel, AttentionSpec spec, AttentionInputs inputs, Run run, SliceRows rows) {
         this.kernel = kernel;
         this.spec = spec;
-        this.batch = batch;
+        this.batch = inputs.batch();
         this.run = run;
         this.rows = rows;
-        this.queries = rows.gather(queries, spec.headDim());
+        this.queries = rows.gather(inputs.queries(), spec.headDim());
+        this.mask = inputs.mask().slice(0, batch, rows.first(), rows.count());
     }
 
-    /** @param queries {@code [batch][heads][slice][headDim]} */
-    static List<QueryRun> of(
-            AttentionKernel kernel, AttentionSpec spec, int batch, SequenceSlice slice, FloatBuffer queries) {
+    /** The runs of a slice of queries. */
+    static List<QueryRun> of(AttentionKernel kernel, AttentionSpec spec, AttentionInputs inputs, SequenceSlice slice) {
         List<QueryRun> runs = new ArrayList<>();
         int first = 0;
         for (Run run : slice.runs()) {
-            SliceRows rows = new SliceRows(batch * spec.heads(), slice.length(), first, run.length());
-            runs.add(new QueryRun(kernel, spec, batch, run, rows, queries));
+            SliceRows rows = new SliceRows(inputs.batch() * spec.heads(), slice.length(), first, run.length());
+            runs.add(new QueryRun(kernel, spec, inputs, run, rows));
             first += run.length();
         }
         return runs;
@@ -76,13 +77,13 @@ final class QueryRun {
         List<KvShard> shards = block.shards(message, reach.keyStarts());
         if (!met) {
             met = true;
-            kernel.partial(reach.spec(), queries(reach), shards, state);
+            kernel.partial(reach.spec(), queries(reach, block), shards, state);
             return;
         }
         if (partial == null) {
             partial = AttentionState.empty(batch, spec.heads(), run.length(), spec.valueDim());
         }
-        kernel.partial(reach.spec(), queries(reach), shards, partial);
+        kernel.partial(reach.spec(), queries(reach, block), shards, partial);
         state.merge(partial);
     }
 
@@ -96,13 +97,14 @@ final class QueryRun {
         if (Reach.sees(spec, run, block.slice())) {
             Reach reach = Reach.of(spec, run, block.slice());
             List<KvShard> shards = block.shards(message, reach.keyStarts());
-            kernel.backward(reach.spec(), queries(reach), shards, state, stateGradient, gradients);
+            kernel.backward(reach.spec(), queries(reach, block), shards, state, stateGradient, gradients);
         }
     }
 
-    private Queries queries(Reach reach) {
+    private Queries queries(Reach reach, KvBlock block) {
         long[] positions = new long[batch];
         Arrays.fill(positions, reach.firstQuery());
-        return new Queries(queries, batch, spec.heads(), run.length(), spec.headDim(), positions);
+        return new Queries(queries, batch, spec.heads(), run.length(), spec.headDim(), positions)
+                .withMask(reach.mask(mask, batch, run.length(), block.slice()));
     }
 }

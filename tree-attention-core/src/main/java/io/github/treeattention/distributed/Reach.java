@@ -1,9 +1,12 @@
 package io.github.treeattention.distributed;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.MaskTable;
 import io.github.treeattention.cache.SequenceSlice;
 import io.github.treeattention.cache.SequenceSlice.Run;
 import io.github.treeattention.cache.SequenceSplit;
+import java.nio.ByteBuffer;
 import java.util.List;
 
 /**
@@ -34,11 +37,16 @@ record Reach(AttentionSpec spec, long firstQuery, List<Long> keyStarts) {
     }
 
     /**
-     * Checks that a mask can be expressed.
+     * Checks that what depends on positions can be expressed in those of a kernel.
      *
-     * @throws IllegalArgumentException if it would have to compare positions that go up in different steps
+     * @throws IllegalArgumentException if a causal mask would have to compare positions that go up in different steps, or
+     *     dropout to draw for steps above 1
      */
     static void requireComparable(AttentionSpec spec, SequenceSplit queries, SequenceSplit keys) {
+        if (spec.dropout().isActive() && (hasSteps(queries) || hasSteps(keys))) {
+            throw new IllegalArgumentException("dropout needs queries and keys that are split in runs, as zigzag does,"
+                    + " not in steps: got " + queries + " and " + keys);
+        }
         for (int rank = 0; spec.causal() && rank < queries.worldSize(); rank++) {
             for (int holder = 0; holder < keys.worldSize(); holder++) {
                 int queryStep = queries.slice(rank).step();
@@ -52,6 +60,27 @@ record Reach(AttentionSpec spec, long firstQuery, List<Long> keyStarts) {
                 }
             }
         }
+    }
+
+    /**
+     * Checks that what speaks of single pairs need not be moved to row numbers.
+     *
+     * @throws IllegalArgumentException for pair masks and biases with a step above 1
+     */
+    static void requireMovable(AttentionMask mask, SequenceSplit keys) {
+        if ((mask.visible().isPresent() || mask.bias().isPresent()) && hasSteps(keys)) {
+            throw new IllegalArgumentException("masks and biases of pairs need keys that are split in runs, as zigzag"
+                    + " does, not in steps: got " + keys);
+        }
+    }
+
+    private static boolean hasSteps(SequenceSplit split) {
+        for (int rank = 0; rank < split.worldSize(); rank++) {
+            if (split.slice(rank).step() > 1) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** After how many hops every rank has met every block that its queries see. */
@@ -68,12 +97,19 @@ record Reach(AttentionSpec spec, long firstQuery, List<Long> keyStarts) {
         return 0;
     }
 
-    /** @param keys a slice of which the queries see something */
+    /**
+     * What a kernel is given.
+     *
+     * @param keys a slice of which the queries see something
+     */
     static Reach of(AttentionSpec spec, Run queries, SequenceSlice keys) {
         long step = keys.step();
-        if (step == 1 || !spec.causal()) {
-            List<Long> starts = keys.runs().stream().map(Run::start).toList();
-            return new Reach(spec, queries.start(), starts);
+        if (step == 1) {
+            return new Reach(
+                    spec, queries.start(), keys.runs().stream().map(Run::start).toList());
+        }
+        if (!spec.causal()) {
+            return new Reach(spec, 0, List.of(0L));
         }
         long base = queries.start() - keys.runs().get(0).start();
         long ahead = Math.floorDiv(base, step);
@@ -82,5 +118,46 @@ record Reach(AttentionSpec spec, long firstQuery, List<Long> keyStarts) {
                 ? spec
                 : spec.withSlidingWindow((int) (ahead - Math.floorDiv(base - spec.slidingWindow(), step)));
         return new Reach(masked, keyStart + ahead, List.of(keyStart));
+    }
+
+    /**
+     * A mask by global position as a mask in these positions.
+     *
+     * @param mask of the run's queries
+     * @param keys the slice that this reach is for
+     */
+    AttentionMask mask(AttentionMask mask, int batch, int queries, SequenceSlice keys) {
+        if (keys.step() == 1 || mask == AttentionMask.NONE) {
+            return mask;
+        }
+        Run run = keys.runs().get(0);
+        int first = Math.toIntExact(keyStarts.get(0));
+        AttentionMask moved = AttentionMask.NONE;
+        if (mask.keys().isPresent()) {
+            MaskTable<ByteBuffer> table = mask.keys().get();
+            boolean[][] visible = new boolean[batch][first + run.length()];
+            for (int b = 0; b < batch; b++) {
+                for (int j = 0; j < run.length(); j++) {
+                    int position = Math.toIntExact(run.start() + (long) j * run.step());
+                    visible[b][first + j] = table.values().get(table.rowIndex(b, 0, 0) + position) != 0;
+                }
+            }
+            moved = moved.withKeys(visible);
+        }
+        if (mask.ranges().isPresent()) {
+            long[] fromTo = new long[2 * batch * queries];
+            for (int i = 0; i < batch * queries; i++) {
+                fromTo[2 * i] = first + rowAt(run, mask.from(i / queries, i % queries));
+                fromTo[2 * i + 1] = first + rowAt(run, mask.to(i / queries, i % queries));
+            }
+            moved = moved.withRanges(batch, queries, fromTo);
+        }
+        return moved;
+    }
+
+    /** The first row at or after a position: from 0 to the run's length. */
+    private static long rowAt(Run run, long position) {
+        long inside = Math.min(Math.max(position, run.start()), run.last() + 1);
+        return -Math.floorDiv(run.start() - inside, (long) run.step());
     }
 }

@@ -24,7 +24,8 @@ import java.util.Objects;
  * {@link SequenceSplit}'s matter.
  *
  * <p>Queries and keys may be split differently, and be of different length (cross attention, or a chunk of new queries
- * over a longer past), as long as a causal mask does not meet two different steps. All ranks must construct it with equal
+ * over a longer past), as long as a causal mask does not meet two different steps. Masks and dropout speak of global
+ * positions, so they do not depend on the split; with striped slices only masks of keys and ranges can be used. All ranks must construct it with equal
  * arguments and call the same methods in the same order. Buffers are kept from call to call. Not thread-safe.
  */
 public final class RingAttention {
@@ -73,7 +74,7 @@ public final class RingAttention {
     public void forward(AttentionInputs inputs, AttentionState state) {
         requireMatching(inputs, state);
         state.clear();
-        List<QueryRun> runs = QueryRun.of(kernel, spec, inputs.batch(), queries.slice(rank), inputs.queries());
+        List<QueryRun> runs = QueryRun.of(kernel, spec, inputs, queries.slice(rank));
         List<AttentionState> states = runs.stream().map(run -> run.part(state)).toList();
         ring.begin(inputs, false);
         try {
@@ -112,7 +113,7 @@ public final class RingAttention {
         requireMatching(inputs, state);
         requireMatching(inputs, stateGradient);
         inputs.requireRoom(spec, queries.slice(rank), keys.slice(rank), gradients);
-        List<QueryRun> runs = QueryRun.of(kernel, spec, inputs.batch(), queries.slice(rank), inputs.queries());
+        List<QueryRun> runs = QueryRun.of(kernel, spec, inputs, queries.slice(rank));
         List<AttentionState> states = runs.stream().map(run -> run.part(state)).toList();
         List<AttentionState> slopes =
                 runs.stream().map(run -> run.part(stateGradient)).toList();
@@ -156,6 +157,7 @@ public final class RingAttention {
 
     private void requireMatching(AttentionInputs inputs, AttentionState state) {
         inputs.requireRoom(spec, queries.slice(rank), keys.slice(rank));
+        inputs.requireMask(spec, queries.slice(rank), keys);
         requireEqual("batch of inputs and state", inputs.batch(), state.batch());
         requireEqual("heads of spec and state", spec.heads(), state.heads());
         requireEqual(

@@ -4,8 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.SequencePartition;
 import io.github.treeattention.cache.SequenceSplit;
@@ -67,6 +69,34 @@ class RingAttentionTest {
                     forKeys.get(random.nextInt(choices)));
             check(problem, SequenceSplit.striped(queries, ranks).shifted(first), SequenceSplit.striped(keys, ranks));
         }
+    }
+
+    /** Padding, packed documents, biases and dropout hold for global positions, so they do not depend on the split. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4, 7, 8})
+    void shouldEqualOneProcessUnderMasksAndDropout(int ranks) throws Exception {
+        SplittableRandom random = Seeds.random("RingAttentionTest.masks" + ranks);
+        for (int length : new int[] {1, 13, 33, 70}) {
+            for (SequenceSplit split : splits(random, length, ranks)) {
+                boolean runs = split.slice(0).step() == 1;
+                AttentionSpec spec = spec(random);
+                if (runs && random.nextBoolean()) {
+                    spec = spec.withDropout(Dropout.of(0.1 + 0.5 * random.nextDouble(), random.nextLong(), 3));
+                }
+                int batch = 1 + random.nextInt(2);
+                check(WholeProblem.masked(random, spec, batch, length, 0, length, runs), split, split);
+            }
+        }
+    }
+
+    /** Documents one after another, each seeing only itself, are what each gives alone. */
+    @Test
+    void packedDocumentsShouldSeeOnlyThemselves() {
+        long[] ranges = SequenceSplit.zigzag(16, 4).slice(1).documentRanges(0, 3, 13); // positions 2, 3, 12, 13
+        assertArrayEquals(new long[] {0, 3, 3, 13, 3, 13, 13, Long.MAX_VALUE}, ranges);
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> SequenceSplit.zigzag(16, 4).slice(1).documentRanges(0, 3, 3));
     }
 
     /** Other people's results: PyTorch's, in float64, gradients included. */
@@ -188,6 +218,23 @@ class RingAttentionTest {
         refused(
                 "queries of this rank's slice and of the state must be equal: got 3 and 4",
                 () -> ring.forward(fine, AttentionState.empty(1, 2, 4, 4)));
+        refused(
+                "dropout needs queries and keys that are split in runs, as zigzag does, not in steps: got striped[2, 2]"
+                        + " and striped[2, 2]",
+                () -> new RingAttention(
+                        KERNEL, pair.get(0), spec.withDropout(Dropout.of(0.5, 1, 0)), SequenceSplit.striped(4, 2)));
+        refused(
+                "masks and biases of pairs need keys that are split in runs, as zigzag does, not in steps: got"
+                        + " striped[2, 2]",
+                () -> new RingAttention(KERNEL, pair.get(0), spec, SequenceSplit.striped(4, 2))
+                        .forward(
+                                fine.withMask(AttentionMask.NONE.withBias(Queries.allocate(4), 1, 1, 1, 4)),
+                                AttentionState.empty(1, 2, 2, 4)));
+        refused(
+                "the mask's keys must cover the positions of all keys: it ends before position 2, the keys before"
+                        + " position 3",
+                () -> ring.forward(
+                        fine.withMask(AttentionMask.NONE.withKeys(new boolean[2])), AttentionState.empty(1, 2, 3, 4)));
         AttentionState state = AttentionState.empty(1, 2, 3, 4);
         AttentionGradients small = new AttentionGradients(
                 Queries.allocate(24), List.of(Queries.allocate(11)), List.of(Queries.allocate(12)));

@@ -14,6 +14,7 @@ import io.github.treeattention.kernel.WholeProblem;
 import java.nio.FloatBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /** A whole problem computed by {@link RingAttention} over threads that each hold a slice, put together again. */
@@ -75,7 +76,10 @@ final class SlicedRun {
                 batch,
                 take(problem.queries(), batch * heads, problem.queryCount(), headDim, mine, problem.firstQuery()),
                 take(problem.keys(), batch * kvHeads, problem.keyCount(), headDim, myKeys, 0),
-                take(problem.values(), batch * kvHeads, problem.keyCount(), valueDim, myKeys, 0));
+                take(problem.values(), batch * kvHeads, problem.keyCount(), valueDim, myKeys, 0),
+                problem.mask(Arrays.stream(mine.positions())
+                        .mapToInt(position -> (int) (position - problem.firstQuery()))
+                        .toArray()));
         AttentionState state = AttentionState.empty(batch, heads, mine.length(), valueDim);
         AttentionState stateGradient = AttentionState.empty(batch, heads, mine.length(), valueDim);
         FloatBuffer gradient = take(

@@ -2,12 +2,14 @@ package io.github.treeattention.kernel;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.cache.KvType;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 
 /**
  * An attention problem for tests outside this package that compute it in pieces: plain arrays, and a check of the whole
@@ -18,14 +20,31 @@ public final class WholeProblem {
     private static final double ROUNDING = 0x1p-24;
 
     private final AttentionCase c;
+    private final Tables tables;
     private final float[] stateGradient;
     private final ReferenceAttention truth;
     private final ReferenceAttention naive;
     private final ReferenceGradients trueGradients;
     private final ReferenceGradients naiveGradients;
 
-    private WholeProblem(AttentionCase c, float[] stateGradient) {
+    /** Tables of a mask over all queries and keys, each null where there is none. */
+    private static final class Tables {
+        static final Tables NONE = new Tables(null, null, null);
+
+        final boolean[][] keys; // [batch][keys]
+        final long[] ranges; // [batch][queries][2]
+        final float[] bias; // [heads][queries][keys]
+
+        Tables(boolean[][] keys, long[] ranges, float[] bias) {
+            this.keys = keys;
+            this.ranges = ranges;
+            this.bias = bias;
+        }
+    }
+
+    private WholeProblem(AttentionCase c, Tables tables, float[] stateGradient) {
         this.c = c;
+        this.tables = tables;
         this.stateGradient = stateGradient;
         truth = ReferenceAttention.float64(c);
         naive = ReferenceAttention.naiveFloat32(c);
@@ -33,9 +52,54 @@ public final class WholeProblem {
         naiveGradients = ReferenceGradients.naiveFloat32(c, stateGradient);
     }
 
-    /** Keys at positions from 0 on, float32. */
+    /** Keys at positions from 0 on, float32, no mask but the spec's. */
     public static WholeProblem random(
             SplittableRandom random, AttentionSpec spec, int batch, int queries, long firstQuery, int keys) {
+        return build(random, spec, batch, queries, firstQuery, keys, Tables.NONE);
+    }
+
+    /** The same with padding, ranges of packed documents and a bias, some of them. */
+    public static WholeProblem masked(
+            SplittableRandom random,
+            AttentionSpec spec,
+            int batch,
+            int queries,
+            long firstQuery,
+            int keys,
+            boolean withBias) {
+        boolean[][] visible = new boolean[batch][keys];
+        for (boolean[] row : visible) {
+            int from = random.nextInt(keys);
+            int to = random.nextInt(from, keys + 1);
+            for (int j = 0; j < keys; j++) {
+                row[j] = j >= from && j < to && random.nextInt(5) > 0;
+            }
+        }
+        long[] ranges = new long[2 * batch * queries];
+        int document = 1 + random.nextInt(keys);
+        for (int i = 0; i < batch * queries; i++) {
+            ranges[2 * i] = (firstQuery + i % queries) / document * document;
+            ranges[2 * i + 1] = random.nextInt(9) == 0 ? Long.MAX_VALUE : ranges[2 * i] + document;
+        }
+        float[] bias = floats(random, spec.heads() * queries * keys);
+        for (int i = 0; i < bias.length; i += 1 + random.nextInt(9)) {
+            bias[i] = Float.NEGATIVE_INFINITY;
+        }
+        Tables tables = new Tables(
+                random.nextBoolean() ? visible : null,
+                random.nextBoolean() ? ranges : null,
+                withBias && random.nextBoolean() ? bias : null);
+        return build(random, spec, batch, queries, firstQuery, keys, tables);
+    }
+
+    private static WholeProblem build(
+            SplittableRandom random,
+            AttentionSpec spec,
+            int batch,
+            int queries,
+            long firstQuery,
+            int keys,
+            Tables tables) {
         long[] positions = new long[keys];
         Arrays.setAll(positions, j -> j);
         List<AttentionCase.Keys> rows = new ArrayList<>();
@@ -48,8 +112,38 @@ public final class WholeProblem {
         long[] firstPositions = new long[batch];
         Arrays.fill(firstPositions, firstQuery);
         float[] q = floats(random, batch * spec.heads() * queries * spec.headDim());
-        AttentionCase c = new AttentionCase(spec, KvType.F32, queries, 64, q, firstPositions, rows);
-        return new WholeProblem(c, floats(random, batch * spec.heads() * queries * (spec.valueDim() + 1)));
+        AttentionMask mask = mask(
+                tables, spec.heads(), queries, keys, IntStream.range(0, queries).toArray());
+        AttentionCase c = new AttentionCase(spec, KvType.F32, queries, 64, q, firstPositions, rows, mask);
+        return new WholeProblem(c, tables, floats(random, batch * spec.heads() * queries * (spec.valueDim() + 1)));
+    }
+
+    private static AttentionMask mask(Tables tables, int heads, int queries, int keys, int[] rows) {
+        AttentionMask mask = AttentionMask.NONE;
+        if (rows.length == 0) {
+            return mask;
+        }
+        if (tables.keys != null) {
+            mask = mask.withKeys(tables.keys);
+        }
+        if (tables.ranges != null) {
+            int batch = tables.ranges.length / queries / 2;
+            long[] some = new long[2 * batch * rows.length];
+            for (int i = 0; i < batch * rows.length; i++) {
+                System.arraycopy(
+                        tables.ranges, 2 * (i / rows.length * queries + rows[i % rows.length]), some, 2 * i, 2);
+            }
+            mask = mask.withRanges(batch, rows.length, some);
+        }
+        if (tables.bias != null) {
+            float[] some = new float[heads * rows.length * keys];
+            for (int i = 0; i < heads * rows.length; i++) {
+                System.arraycopy(
+                        tables.bias, (i / rows.length * queries + rows[i % rows.length]) * keys, some, i * keys, keys);
+            }
+            mask = mask.withBias(AttentionCase.buffer(some), 1, heads, rows.length, keys);
+        }
+        return mask;
     }
 
     /** What PyTorch solved; none, with a printed reason, where the shared data is absent. */
@@ -62,7 +156,7 @@ public final class WholeProblem {
             for (int i = 0; i < dOut.length; i++) {
                 stateGradient[i / valueDim * (valueDim + 1) + i % valueDim] = dOut[i];
             }
-            problems.add(new WholeProblem(fixture.problem, stateGradient));
+            problems.add(new WholeProblem(fixture.problem, Tables.NONE, stateGradient));
         }
         return problems;
     }
@@ -100,6 +194,11 @@ public final class WholeProblem {
     /** {@code [batch][kvHeads][keys][valueDim]}. */
     public float[] values() {
         return join(c.keys.stream().map(row -> row.v).toList());
+    }
+
+    /** The mask of some of the queries. */
+    public AttentionMask mask(int[] rows) {
+        return mask(tables, c.spec.heads(), c.queries, keyCount(), rows);
     }
 
     /** {@code [batch][heads][queries][valueDim + 1]}. */
