@@ -40,6 +40,7 @@ public final class TreeAttentionOps {
                 new TreeAttentionOp(),
                 new TreeAttentionLseOp(),
                 new TreeAttentionBpOp(),
+                new TreeAttentionEnergyOp(),
                 new TreeDotProductOp(),
                 new TreeDotProductBpOp(),
                 new TreeMultiHeadOp(),
@@ -167,7 +168,7 @@ public final class TreeAttentionOps {
         return graph.reshape(normal, x.shape());
     }
 
-    private static SDVariable[] inputs(SDVariable q, SDVariable k, SDVariable v, SDVariable keyMask) {
+    static SDVariable[] inputs(SDVariable q, SDVariable k, SDVariable v, SDVariable keyMask) {
         return keyMask == null ? new SDVariable[] {q, k, v} : new SDVariable[] {q, k, v, keyMask};
     }
 

@@ -1,0 +1,258 @@
+package io.github.treeattention.samediff;
+
+import static io.github.treeattention.samediff.NaiveAttention.difference;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.treeattention.attention.AttentionEnergy;
+import io.github.treeattention.attention.AttentionEnergy.Order;
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.EnergyState;
+import io.github.treeattention.testkit.Safetensors;
+import io.github.treeattention.testkit.SharedData;
+import io.github.treeattention.testkit.Skips;
+import java.io.File;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.LongStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.nd4j.autodiff.samediff.SDVariable;
+import org.nd4j.autodiff.samediff.SameDiff;
+import org.nd4j.linalg.api.buffer.DataType;
+import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.factory.Nd4j;
+import org.nd4j.linalg.indexing.NDArrayIndex;
+
+/**
+ * The energy three ways: as our SameDiff functions, as {@link AttentionEnergy}, and from ND4J's own operations, whose
+ * automatic derivative in the source is attention by nobody's attention code.
+ */
+class AttentionEnergyOpsTest {
+    private static final double EXACT = 1e-12;
+    private static final AttentionOptions CAUSAL =
+            AttentionOptions.defaults().withCausal(true).withQueryOffset(3).withScale(0.7);
+    private static final String[] NAMES = {"q", "k", "v", "zeta"};
+
+    private final INDArray q = Nd4j.randn(DataType.DOUBLE, 2, 4, 5, 3);
+    private final INDArray k = Nd4j.randn(DataType.DOUBLE, 2, 2, 13, 3);
+    private final INDArray v = Nd4j.randn(DataType.DOUBLE, 2, 2, 13, 2);
+    private final INDArray zeta = Nd4j.randn(DataType.DOUBLE, 2, 4, 5, 2);
+
+    private record Graph(SameDiff graph, SDVariable q, SDVariable k, SDVariable v, SDVariable zeta) {
+        static Graph of(INDArray q, INDArray k, INDArray v, INDArray zeta) {
+            SameDiff graph = SameDiff.create();
+            return new Graph(graph, graph.var("q", q), graph.var("k", k), graph.var("v", v), graph.var("zeta", zeta));
+        }
+
+        Map<String, INDArray> gradients(SDVariable energy) {
+            energy.sum().rename("total");
+            graph.setLossVariables("total");
+            return graph.calculateGradients(Map.of(), NAMES);
+        }
+
+        /** The energy from ND4J's matrix product, exponential, sum and logarithm; masked scores become -1e9. */
+        SDVariable stockEnergy(double scale, boolean causal, long offset) {
+            long queries = q.getShape()[2];
+            long keys = k.getShape()[2];
+            SDVariable scores = graph.mmul(q, repeatHeads(k), false, true, false)
+                    .mul(scale)
+                    .add(graph.mmul(zeta, repeatHeads(v), false, true, false));
+            if (causal) {
+                INDArray hidden = Nd4j.zeros(DataType.DOUBLE, 1, 1, queries, keys);
+                for (long i = 0; i < queries; i++) {
+                    for (long j = offset + i + 1; j < keys; j++) {
+                        hidden.putScalar(new long[] {0, 0, i, j}, -1e9);
+                    }
+                }
+                scores = scores.add(graph.constant(hidden));
+            }
+            SDVariable max = graph.constant(scores.eval().max(true, 3)); // a constant shift changes no gradient
+            SDVariable sum = graph.sum(graph.math.exp(scores.sub(max)), true, 3);
+            return graph.squeeze(graph.math.log(sum).add(max), 3);
+        }
+
+        private SDVariable repeatHeads(SDVariable heads) {
+            long[] shape = heads.getShape();
+            long times = q.getShape()[1] / shape[1];
+            SDVariable[] copies = new SDVariable[(int) times];
+            Arrays.fill(copies, graph.expandDims(heads, 2));
+            SDVariable all = times == 1 ? copies[0] : graph.concat(2, copies);
+            return graph.reshape(all, shape[0], shape[1] * times, shape[2], shape[3]);
+        }
+    }
+
+    @Test
+    void energyAndAllGradientsShouldBeThoseOfStockOperations() {
+        for (boolean causal : new boolean[] {false, true}) {
+            AttentionOptions options = CAUSAL.withCausal(causal);
+            Graph ours = Graph.of(q, k, v, zeta);
+            SDVariable energy = AttentionEnergyOps.energy(ours.q, ours.k, ours.v, ours.zeta, null, options);
+            Graph stock = Graph.of(q, k, v, zeta);
+            SDVariable wanted = stock.stockEnergy(0.7, causal, 3);
+            assertEquals(0, difference(wanted.eval(), energy.eval()), EXACT);
+            Map<String, INDArray> wantedGradients = stock.gradients(wanted);
+            Map<String, INDArray> gradients = ours.gradients(energy);
+            for (String name : NAMES) {
+                assertEquals(0, difference(wantedGradients.get(name), gradients.get(name)), EXACT, name);
+            }
+            SDVariable mean = AttentionEnergyOps.sourceGradient(ours.q, ours.k, ours.v, ours.zeta, null, options);
+            assertEquals(0, difference(gradients.get("zeta"), mean.eval()), EXACT);
+            SDVariable key = AttentionEnergyOps.queryGradient(ours.q, ours.k, ours.v, ours.zeta, null, options);
+            assertEquals(0, difference(gradients.get("q"), key.eval()), EXACT);
+        }
+    }
+
+    @Test
+    void energyGradientAndHessianShouldBeThoseOfAttentionEnergy() {
+        Graph g = Graph.of(q, k, v, zeta);
+        INDArray energy =
+                AttentionEnergyOps.energy(g.q, g.k, g.v, g.zeta, null, CAUSAL).eval();
+        INDArray gradient = AttentionEnergyOps.sourceGradient(g.q, g.k, g.v, g.zeta, null, CAUSAL)
+                .eval();
+        INDArray hessian = AttentionEnergyOps.sourceHessian(g.q, g.k, g.v, g.zeta, null, CAUSAL)
+                .eval();
+        AttentionSpec spec =
+                AttentionSpec.of(4, 2, 3).withValueDim(2).withCausal(true).withScale(0.7);
+        long[] positions = LongStream.range(0, 13).toArray();
+        for (int b = 0; b < 2; b++) {
+            EnergyState state = AttentionEnergy.of(spec, row(q, b), 5, 3)
+                    .withSource(row(zeta, b))
+                    .partial(AttentionEnergy.Keys.of(row(k, b), row(v, b), 2, 3, 2, positions), Order.HESSIAN);
+            for (int head = 0; head < 4; head++) {
+                for (int i = 0; i < 5; i++) {
+                    assertEquals(state.value(head, i), energy.getDouble(b, head, i), EXACT);
+                    for (int d = 0; d < 2; d++) {
+                        assertEquals(state.sourceGradient(head, i, d), gradient.getDouble(b, head, i, d), EXACT);
+                        for (int e = 0; e < 2; e++) {
+                            double got = hessian.getDouble(b, head, i, d, e);
+                            assertEquals(state.sourceHessian(head, i, d, e), got, EXACT);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /** On problems that PyTorch solved: attention and lse come out of the stock energy and its automatic gradient. */
+    @Test
+    void automaticGradientOfTheEnergyShouldBeAttentionOnTheTorchFixtures() throws Exception {
+        Optional<Path> folder = SharedData.find("torch");
+        if (folder.isEmpty()) {
+            Skips.skip("no torch fixtures");
+        }
+        for (JsonNode entry :
+                new ObjectMapper().readTree(folder.get().resolve("index.json").toFile())) {
+            String name = entry.get("name").asText();
+            Safetensors tensors = Safetensors.read(folder.get().resolve(name + ".safetensors"));
+            long batch = entry.get("B").asLong();
+            long heads = entry.get("Hq").asLong();
+            long kvHeads = entry.get("Hkv").asLong();
+            long queries = entry.get("N").asLong();
+            long keys = entry.get("M").asLong();
+            long dim = entry.get("D").asLong();
+            long valueDim = entry.get("Dv").asLong();
+            INDArray out = array(tensors, "out", batch, heads, queries, valueDim);
+            INDArray lse = array(tensors, "lse", batch, heads, queries);
+            INDArray queryRows = array(tensors, "q", batch, heads, queries, dim);
+            INDArray keyRows = array(tensors, "k", batch, kvHeads, keys, dim);
+            INDArray valueRows = array(tensors, "v", batch, kvHeads, keys, valueDim);
+            double scale = entry.get("scale").asDouble();
+            boolean causal = entry.get("causal").asBoolean();
+            long offset = entry.get("q_offset").asLong();
+
+            Graph stock = Graph.of(queryRows, keyRows, valueRows, out.mul(0));
+            SDVariable energy = stock.stockEnergy(scale, causal, offset);
+            assertEquals(0, difference(lse, energy.eval()), EXACT, name);
+            assertEquals(0, difference(out, stock.gradients(energy).get("zeta")), EXACT, name);
+
+            Graph ours = Graph.of(queryRows, keyRows, valueRows, out.mul(0));
+            AttentionOptions options = AttentionOptions.defaults()
+                    .withScale(scale)
+                    .withCausal(causal)
+                    .withQueryOffset(offset);
+            SDVariable ourEnergy = AttentionEnergyOps.energy(ours.q, ours.k, ours.v, ours.zeta, null, options);
+            assertEquals(0, difference(lse, ourEnergy.eval()), EXACT, name);
+            assertEquals(0, difference(out, ours.gradients(ourEnergy).get("zeta")), EXACT, name);
+        }
+    }
+
+    /** The other way round: what the layers and the kernel compute, float32, against the float64 automatic gradient. */
+    @Test
+    void energyShouldStandInALossWithAMaskAndInFloat() {
+        INDArray mask = Nd4j.ones(DataType.DOUBLE, 2, 13);
+        mask.putScalar(1, 4, 0);
+        INDArray wanted = null;
+        for (DataType type : new DataType[] {DataType.DOUBLE, DataType.FLOAT}) {
+            Graph g = Graph.of(q.castTo(type), k.castTo(type), v.castTo(type), zeta.castTo(type));
+            SDVariable energy = AttentionEnergyOps.energy(
+                    g.q, g.k, g.v, g.zeta, g.graph.constant(mask), AttentionOptions.defaults());
+            INDArray gradient = g.gradients(energy).get("k");
+            wanted = type == DataType.DOUBLE ? gradient : wanted;
+            assertEquals(0, difference(wanted, gradient), 3e-5);
+            INDArray hidden =
+                    gradient.get(NDArrayIndex.point(1), NDArrayIndex.all(), NDArrayIndex.point(4), NDArrayIndex.all());
+            assertEquals(0, hidden.norm2Number().doubleValue());
+            assertTrue(gradient.norm2Number().doubleValue() > 0.1);
+        }
+    }
+
+    @Test
+    void withoutASourceTheEnergyShouldBeTheLseAndTheGraphShouldSaveAndLoad(@TempDir Path folder) throws Exception {
+        SameDiff graph = SameDiff.create();
+        AttentionOptions options = AttentionOptions.defaults().withSoftCap(2);
+        AttentionEnergyOps.energy(graph.var("q", q), graph.var("k", k), graph.var("v", v), null, null, options)
+                .rename("energy")
+                .sum()
+                .rename("total");
+        graph.setLossVariables("total");
+        ArrayAttention.Result result = ArrayAttention.forward(q, k, v, null, options);
+        INDArray ones = Nd4j.ones(DataType.DOUBLE, 2, 4, 5);
+        ArrayAttention.Gradients wanted = ArrayAttention.backward(
+                q, k, v, null, options, result, result.out().mul(0), ones);
+        File file = folder.resolve("graph.fb").toFile();
+        graph.save(file, false);
+        for (SameDiff each : new SameDiff[] {graph, SameDiff.load(file, false)}) {
+            assertEquals(0, difference(result.lse(), each.outputSingle(Map.of(), "energy")), EXACT);
+            Map<String, INDArray> got = each.calculateGradients(Map.of(), "q", "k");
+            assertEquals(0, difference(wanted.dQ(), got.get("q")), EXACT);
+            assertEquals(0, difference(wanted.dK(), got.get("k")), EXACT);
+        }
+    }
+
+    @Test
+    void badInputShouldNameRuleWantedAndGot() {
+        Graph g = Graph.of(q, k, v, zeta);
+        AttentionOptions capped = CAUSAL.withSoftCap(4);
+        assertEquals(
+                "a source does not go with a soft-cap: want softCap=0 or zeta=null, got 4.0",
+                refused(() -> AttentionEnergyOps.energy(g.q, g.k, g.v, g.zeta, null, capped)));
+        assertEquals(
+                "the gradient in q is the mean key only without a soft-cap: want softCap=0, got 4.0; differentiate"
+                        + " energy(...) instead",
+                refused(() -> AttentionEnergyOps.queryGradient(g.q, g.k, g.v, null, null, capped)));
+        SDVariable open = g.graph.placeHolder("open", DataType.DOUBLE, -1, -1, -1, -1);
+        assertEquals(
+                "q's headDim, for the default scale, must be known while the graph is built: want [batch, heads,"
+                        + " positions, dim], got [-1, -1, -1, -1] of open",
+                refused(() -> AttentionEnergyOps.energy(open, g.k, g.v, g.zeta, null, AttentionOptions.defaults())));
+    }
+
+    private static String refused(Runnable use) {
+        return assertThrows(IllegalArgumentException.class, use::run).getMessage();
+    }
+
+    private static double[] row(INDArray array, int b) {
+        INDArray row = array.get(NDArrayIndex.point(b), NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.all());
+        return row.dup('c').data().asDouble();
+    }
+
+    private static INDArray array(Safetensors tensors, String name, long... shape) {
+        return Nd4j.createFromArray(tensors.values(name)).reshape('c', shape);
+    }
+}
