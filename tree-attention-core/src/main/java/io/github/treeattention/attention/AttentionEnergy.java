@@ -14,7 +14,7 @@ import java.util.Objects;
  * over the keys, in tiles, with memory that does not grow with the number of keys; {@link EnergyState#merge} joins what
  * was computed over disjoint keys, so ranks are one more level of the same reduction.
  *
- * <p>One sequence: a batch is a loop. Immutable but for the arrays, which are not copied; thread-safe.
+ * <p>One sequence: a batch is a loop. Masks are those of the spec, by position. Immutable but for the arrays, which are not copied; thread-safe.
  */
 public final class AttentionEnergy {
     private final AttentionSpec spec;
@@ -82,13 +82,17 @@ public final class AttentionEnergy {
      * @param queries {@code [heads][count][headDim]}
      * @param count queries per head, at least 1
      * @param firstPosition global position of the first query, {@code >= 0}; masks read it
-     * @throws IllegalArgumentException if the length does not match
+     * @throws IllegalArgumentException if the length does not match, or the spec has dropout
      */
     public static AttentionEnergy of(AttentionSpec spec, double[] queries, int count, long firstPosition) {
         Objects.requireNonNull(spec, "spec");
         if (count < 1 || firstPosition < 0) {
             throw new IllegalArgumentException("count must be at least 1 and firstPosition at least 0: got count="
                     + count + ", firstPosition=" + firstPosition);
+        }
+        if (spec.dropout().rate() > 0) {
+            throw new IllegalArgumentException("an energy has no dropout: want a rate of 0, got "
+                    + spec.dropout().rate());
         }
         requireLength("queries", "[heads][count][headDim]", spec.heads(), count, spec.headDim(), queries.length);
         return new AttentionEnergy(spec, queries, null, count, firstPosition);

@@ -6,6 +6,7 @@ import org.nd4j.autodiff.samediff.SameDiff;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
+import org.nd4j.linalg.indexing.NDArrayIndex;
 
 /**
  * The log-sum-exp of attention's scores alone, {@code q, k, v[, keyMask] -> lse}: see {@link AttentionEnergyOps}. Public
@@ -13,6 +14,8 @@ import org.nd4j.linalg.factory.Nd4j;
  */
 public final class TreeAttentionEnergyOp extends AttentionOp {
     static final String NAME = "tree_attention_energy";
+    /** The lse reads no values, and attention some: as few as kernels are fast with. */
+    private static final long ENOUGH = 8;
 
     /** For SameDiff, which fills in the arguments. */
     public TreeAttentionEnergyOp() {}
@@ -44,8 +47,14 @@ public final class TreeAttentionEnergyOp extends AttentionOp {
 
     @Override
     void run(List<INDArray> inputs, List<INDArray> outputs) {
+        INDArray v = inputs.get(2);
+        INDArray some = v.get(
+                NDArrayIndex.all(),
+                NDArrayIndex.all(),
+                NDArrayIndex.all(),
+                NDArrayIndex.interval(0, Math.min(ENOUGH, v.size(3))));
         AttentionProblem problem = AttentionProblem.of(
-                inputs.get(0), inputs.get(1), inputs.get(2), inputs.size() > 3 ? inputs.get(3) : null, options());
+                inputs.get(0), inputs.get(1), some, inputs.size() > 3 ? inputs.get(3) : null, options());
         INDArray lse = outputs.get(0);
         try (INDArray out = Nd4j.createUninitialized(lse.dataType(), problem.outShape(), 'c')) {
             ArrayAttention.forward(problem, out, lse);

@@ -7,8 +7,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.attention.AttentionEnergy.Order;
 import io.github.treeattention.testkit.Seeds;
+import java.lang.management.ManagementFactory;
+import java.util.Arrays;
 import java.util.SplittableRandom;
 import java.util.function.DoubleSupplier;
+import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 
 /** The energy, its derivatives and its readings on one process, against the definition and finite differences. */
@@ -220,12 +223,90 @@ class AttentionEnergyTest {
         assertEquals(0, none.entropy(0, 0));
     }
 
+    /**
+     * Keys are centres of normal distributions of variance 1 / beta, all as likely beforehand: with -beta |k|^2 / 2 for a
+     * value and 1 for its source, the weights are the posterior of the centre given the query, and F its log evidence.
+     */
+    @Test
+    void energyShouldBeTheLogEvidenceOfAMixture() {
+        int dim = 5;
+        int count = 40;
+        double beta = 0.8;
+        double[] centres = EnergyCase.normal(random, count * dim);
+        double[] query = EnergyCase.normal(random, dim);
+        double[] values = new double[2 * count]; // the tilt, and a label to infer
+        double[] densities = new double[count];
+        double querySize = 0;
+        for (int a = 0; a < count; a++) {
+            double distance = 0;
+            querySize = 0;
+            for (int d = 0; d < dim; d++) {
+                double k = centres[a * dim + d];
+                values[2 * a] -= beta * k * k / 2;
+                distance += (query[d] - k) * (query[d] - k);
+                querySize += query[d] * query[d];
+            }
+            values[2 * a + 1] = random.nextDouble();
+            densities[a] = Math.pow(beta / (2 * Math.PI), dim / 2.0) * Math.exp(-beta * distance / 2);
+        }
+        double evidence = Arrays.stream(densities).sum() / count;
+        AttentionSpec spec = AttentionSpec.of(1, 1, dim).withValueDim(2).withScale(beta);
+        long[] positions = LongStream.range(0, count).toArray();
+        AttentionEnergy energy = AttentionEnergy.of(spec, query, 1, 0).withSource(new double[] {1, 0});
+        AttentionEnergy.Keys keys = AttentionEnergy.Keys.of(centres, values, 1, dim, 2, positions);
+        EnergyState state = energy.partial(keys, Order.HESSIAN);
+        double constant = dim / 2.0 * Math.log(beta / (2 * Math.PI)) - beta * querySize / 2 - Math.log(count);
+        assertEquals(Math.log(evidence), state.value(0, 0) + constant, EXACT);
+        double[] posterior = energy.posterior(keys, state, 0, 0);
+        double label = 0;
+        int best = 0;
+        for (int a = 0; a < count; a++) {
+            assertEquals(densities[a] / count / evidence, posterior[a], EXACT, "Bayes' rule");
+            label += posterior[a] * values[2 * a + 1];
+            best = posterior[a] > posterior[best] ? a : best;
+        }
+        assertEquals(label, state.sourceGradient(0, 0, 1), EXACT, "the label's posterior mean");
+        double variance = 0;
+        for (int a = 0; a < count; a++) {
+            variance += posterior[a] * (values[2 * a + 1] - label) * (values[2 * a + 1] - label);
+        }
+        assertEquals(variance, state.sourceHessian(0, 0, 1, 1), EXACT, "and its variance");
+        assertEquals(best, energy.top(keys, 1).position(0, 0, 0), "the likeliest centre");
+    }
+
+    /** What a call allocates is a tile and its result, for ten times as many keys as well. */
+    @Test
+    void memoryShouldNotGrowWithTheKeys() {
+        long few = allocated(2_000);
+        long many = allocated(20_000);
+        assertTrue(many <= few + 4096, "bytes for 2000 keys " + few + ", for 20000 keys " + many);
+    }
+
+    private long allocated(int count) {
+        double[] k = EnergyCase.normal(random, count);
+        AttentionEnergy.Keys keys = AttentionEnergy.Keys.of(
+                k, k, 1, 1, 1, LongStream.range(0, count).toArray());
+        AttentionEnergy energy = AttentionEnergy.of(AttentionSpec.of(1, 1, 1), new double[] {1}, 1, 0);
+        com.sun.management.ThreadMXBean threads = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
+        long least = Long.MAX_VALUE;
+        for (int run = 0; run < 5; run++) { // the first ones load classes
+            long before = threads.getCurrentThreadAllocatedBytes();
+            energy.partial(keys, Order.HESSIAN);
+            least = Math.min(least, threads.getCurrentThreadAllocatedBytes() - before);
+        }
+        return least;
+    }
+
     @Test
     void badInputShouldNameRuleWantedAndGot() {
         AttentionSpec spec = AttentionSpec.of(2, 1, 3);
         refused(
                 "queries must be [heads][count][headDim]: want 2*4*3 elements, got 23",
                 () -> AttentionEnergy.of(spec, new double[23], 4, 0));
+        AttentionSpec dropping = spec.withDropout(Dropout.of(0.5, 1, 0));
+        refused(
+                "an energy has no dropout: want a rate of 0, got 0.5",
+                () -> AttentionEnergy.of(dropping, new double[24], 4, 0));
         AttentionEnergy energy = AttentionEnergy.of(spec, new double[24], 4, 0);
         refused(
                 "zeta must be [heads][count][valueDim]: want 2*4*3 elements, got 12",

@@ -10,13 +10,18 @@ import picocli.CommandLine.Spec;
         name = "bench",
         mixinStandardHelpOptions = true,
         description = "Measures parts of the library on this machine, beside what the machine can do at all.",
-        subcommands = {BenchKernelCommand.class, BenchLayerCommand.class, BenchCollectiveCommand.class})
+        subcommands = {
+            BenchKernelCommand.class,
+            BenchLayerCommand.class,
+            BenchCollectiveCommand.class,
+            BenchEnergyCommand.class
+        })
 final class BenchCommand implements Runnable {
     @Spec
     private CommandSpec spec;
 
     @Override
     public void run() {
-        throw new ParameterException(spec.commandLine(), "what to measure is missing: kernel, layer or collective");
+        throw new ParameterException(spec.commandLine(), "what to measure is missing: kernel, layer, collective or energy");
     }
 }
