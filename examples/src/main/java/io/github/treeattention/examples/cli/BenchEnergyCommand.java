@@ -1,6 +1,7 @@
 package io.github.treeattention.examples.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.examples.bench.EnergyCost;
 import io.github.treeattention.kernel.AttentionKernel;
 import io.github.treeattention.kernel.AttentionKernels;
