@@ -22,6 +22,7 @@ final class BenchCommand implements Runnable {
 
     @Override
     public void run() {
-        throw new ParameterException(spec.commandLine(), "what to measure is missing: kernel, layer, collective or energy");
+        throw new ParameterException(
+                spec.commandLine(), "what to measure is missing: kernel, layer, collective or energy");
     }
 }
