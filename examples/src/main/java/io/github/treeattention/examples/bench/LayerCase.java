@@ -21,10 +21,12 @@ import java.util.regex.Pattern;
  * @param dim size of a head; inputs and outputs have {@code heads * dim} features
  * @param runs timed calls, after one on a short sequence
  * @param heapMegabytes the JVM's {@code -Xmx}
- * @param offHeapMegabytes JavaCPP's limits, on what it counts and on resident memory; 0 for none
+ * @param memoryMegabytes resident memory of the process, heap and all, above which it is ended; 0 for no limit
  */
 public record LayerCase(
-        Layer layer, Mode mode, int length, int heads, int dim, int runs, int heapMegabytes, int offHeapMegabytes) {
+        Layer layer, Mode mode, int length, int heads, int dim, int runs, int heapMegabytes, int memoryMegabytes) {
+    private static final long POLL_MILLIS = 50;
+    private static final long MEGABYTE = 1_000_000;
     private static final Pattern REASON =
             Pattern.compile("(OutOfMemoryError[^\\n]*|[\\w.]+(?:Exception|Error): [^\\n]*)");
 
@@ -75,23 +77,36 @@ public record LayerCase(
                     .redirectOutput(log.toFile())
                     .start();
             try {
-                if (!process.waitFor(limit.toSeconds(), TimeUnit.SECONDS)) {
-                    throw new FailedException("not done after " + limit.toSeconds() + " s");
-                }
+                await(process, limit);
             } finally {
                 process.destroyForcibly().waitFor();
             }
             String text = Files.readString(log);
             Matcher result = LayerWorker.RESULT.matcher(text);
             if (process.exitValue() == 0 && result.find()) {
-                return new Measured(
-                        Double.parseDouble(result.group(1)),
-                        Long.parseLong(result.group(2)),
-                        Double.parseDouble(result.group(3)));
+                long peak = Long.parseLong(result.group(2));
+                checkMemory(peak);
+                return new Measured(Double.parseDouble(result.group(1)), peak, Double.parseDouble(result.group(3)));
             }
             throw new FailedException(reason(process.exitValue(), text));
         } finally {
             Files.delete(log);
+        }
+    }
+
+    private void await(Process process, Duration limit) throws InterruptedException, FailedException {
+        long deadline = System.nanoTime() + limit.toNanos();
+        while (!process.waitFor(POLL_MILLIS, TimeUnit.MILLISECONDS)) {
+            if (System.nanoTime() > deadline) {
+                throw new FailedException("not done after " + limit.toSeconds() + " s");
+            }
+            checkMemory(LayerWorker.peak(process.pid()).orElse(0));
+        }
+    }
+
+    private void checkMemory(long peakBytes) throws FailedException {
+        if (memoryMegabytes > 0 && peakBytes > memoryMegabytes * MEGABYTE) {
+            throw new FailedException("more than " + memoryMegabytes + " MB resident");
         }
     }
 
@@ -108,10 +123,9 @@ public record LayerCase(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-Xmx" + heapMegabytes + "m",
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"));
-        // JavaCPP's own limits follow the heap's; they must not be what ends a run, unless that is asked for.
-        command.add("-Dorg.bytedeco.javacpp.maxbytes=" + (offHeapMegabytes == 0 ? "0" : offHeapMegabytes + "m"));
-        command.add("-Dorg.bytedeco.javacpp.maxphysicalbytes="
-                + (offHeapMegabytes == 0 ? "0" : heapMegabytes + offHeapMegabytes + "m"));
+        // JavaCPP's own limits follow the heap's, and do not count what ND4J allocates itself.
+        command.add("-Dorg.bytedeco.javacpp.maxbytes=0");
+        command.add("-Dorg.bytedeco.javacpp.maxphysicalbytes=0");
         System.getProperties().stringPropertyNames().stream()
                 .filter(name -> name.startsWith("treeattention."))
                 .forEach(name -> command.add("-D" + name + "=" + System.getProperty(name)));

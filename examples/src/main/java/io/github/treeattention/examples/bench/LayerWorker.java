@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.OptionalLong;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
@@ -30,7 +31,7 @@ final class LayerWorker {
     private LayerWorker() {}
 
     @SuppressWarnings("SystemOut") // the result goes to the process that started this one
-    public static void main(String[] arguments) throws IOException {
+    public static void main(String[] arguments) {
         LayerCase.Layer kind = LayerCase.Layer.valueOf(arguments[0]);
         LayerCase.Mode mode = LayerCase.Mode.valueOf(arguments[1]);
         int length = Integer.parseInt(arguments[2]);
@@ -50,7 +51,12 @@ final class LayerWorker {
             fastest = Math.min(fastest, (System.nanoTime() - start) / 1e9);
             score = run == 0 && mode == LayerCase.Mode.FIT ? network.score() : score;
         }
-        System.out.printf(Locale.ROOT, "seconds=%.4f peakBytes=%d score=%.6f%n", fastest, peak(), score);
+        System.out.printf(
+                Locale.ROOT,
+                "seconds=%.4f peakBytes=%d score=%.6f%n",
+                fastest,
+                peak(ProcessHandle.current().pid()).orElseThrow(),
+                score);
     }
 
     /** A call to time, and its data. */
@@ -97,11 +103,13 @@ final class LayerWorker {
         return network;
     }
 
-    private static long peak() throws IOException {
-        Matcher peak = PEAK.matcher(Files.readString(Path.of("/proc/self/status")));
-        if (!peak.find()) {
-            throw new IOException("/proc/self/status has no VmHWM");
+    /** The peak of a process's resident memory, in bytes; empty where it is gone or the system does not say. */
+    static OptionalLong peak(long pid) {
+        try {
+            Matcher peak = PEAK.matcher(Files.readString(Path.of("/proc", Long.toString(pid), "status")));
+            return peak.find() ? OptionalLong.of(Long.parseLong(peak.group(1)) * 1024) : OptionalLong.empty();
+        } catch (IOException gone) {
+            return OptionalLong.empty();
         }
-        return Long.parseLong(peak.group(1)) * 1024;
     }
 }

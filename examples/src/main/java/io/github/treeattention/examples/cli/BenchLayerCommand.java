@@ -28,8 +28,8 @@ import picocli.CommandLine.Spec;
             "",
             "Examples:",
             "  treeattn bench layer",
-            "  treeattn bench layer --mode fit --length 8192 --layers stock --heap 1024 --off-heap 2048",
-            "  treeattn bench layer --mode fit --length 32768 --layers tree --heap 1024 --off-heap 2048"
+            "  treeattn bench layer --mode fit --length 8192 --layers stock --heap 1024 --memory 2000",
+            "  treeattn bench layer --mode fit --length 32768 --layers tree --heap 1024 --memory 2000"
         })
 final class BenchLayerCommand implements Callable<Integer> {
     @Option(
@@ -76,11 +76,12 @@ final class BenchLayerCommand implements Callable<Integer> {
     private int heap;
 
     @Option(
-            names = "--off-heap",
+            names = "--memory",
             paramLabel = "MB",
             defaultValue = "0",
-            description = "Memory beside the heap, as JavaCPP counts it. Default: 0, all there is.")
-    private int offHeap;
+            description =
+                    "Resident memory of each process, heap and all, above which it is ended. Default: 0, no limit.")
+    private int memory;
 
     @Option(
             names = "--limit",
@@ -100,7 +101,7 @@ final class BenchLayerCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException, InterruptedException {
-        if (runs < 1 || heads < 1 || dim < 1 || heap < 64 || offHeap < 0 || limit < 1) {
+        if (runs < 1 || heads < 1 || dim < 1 || heap < 64 || memory < 0 || limit < 1) {
             throw new InputException("--runs, --heads, --dim and --limit must be at least 1, --heap at least 64: got "
                     + runs + ", " + heads + ", " + dim + ", " + limit + " and " + heap);
         }
@@ -114,7 +115,7 @@ final class BenchLayerCommand implements Callable<Integer> {
                 for (LayerCase.Mode mode : modes) {
                     for (LayerCase.Layer layer : layers) {
                         console.progress("measuring", "processes", rows.size(), total);
-                        rows.add(row(new LayerCase(layer, mode, length, heads, dim, runs, heap, offHeap)));
+                        rows.add(row(new LayerCase(layer, mode, length, heads, dim, runs, heap, memory)));
                     }
                 }
             }
@@ -144,7 +145,7 @@ final class BenchLayerCommand implements Callable<Integer> {
                     heads,
                     dim,
                     heap,
-                    offHeap == 0 ? "no limit beside it" : offHeap + " MB beside it");
+                    memory == 0 ? "no limit on memory" : memory + " MB of memory in all");
             out.printf("%8s %-8s %-6s %10s %10s %10s%n", "steps", "mode", "layer", "seconds", "peak", "score");
             for (Row row : rows) {
                 LayerCase shape = row.shape();
