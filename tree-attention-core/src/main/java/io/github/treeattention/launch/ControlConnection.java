@@ -1,6 +1,6 @@
 package io.github.treeattention.launch;
 
-import io.github.treeattention.collective.AbortSignal;
+import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.launch.ControlChannel.Frame;
@@ -9,7 +9,7 @@ import io.github.treeattention.launch.Verdict.Rhythm;
 import java.io.EOFException;
 import java.io.IOException;
 import java.net.SocketTimeoutException;
-import java.util.Optional;
+import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
@@ -21,26 +21,29 @@ import org.slf4j.LoggerFactory;
  * A rank's side of the control plane: it has joined a group, shows that it lives, and hears of failures, the
  * coordinator's own included. Two threads: one blocks on the connection, one sends heartbeats. Thread-safe.
  */
-final class ControlConnection implements AbortSignal, AutoCloseable {
+final class ControlConnection implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(ControlConnection.class);
     private static final long GOODBYE_MILLIS = 1_000;
-    /** Above the coordinator's time for hearing all ranks. */
+    /** Above the coordinator's time for hearing all ranks, and for noticing that a deadline has passed. */
     private static final long VERDICT_MILLIS = 2_000;
 
     private final ControlChannel channel;
     private final Rhythm rhythm;
     private final Ticker heartbeats;
-    private final CompletableFuture<Failure> failure = new CompletableFuture<>();
-    private final ProcessGroup group;
     private final Thread reader;
-    private volatile boolean leaving;
+    private volatile Epoch epoch;
+    /** The answer to a request for the next epoch. */
+    private volatile CompletableFuture<Epoch> next = new CompletableFuture<>();
 
-    private ControlConnection(ControlChannel channel, Rhythm rhythm, int rank) throws IOException {
+    private volatile boolean leaving;
+    private volatile boolean coordinatorLost;
+
+    private ControlConnection(ControlChannel channel, Rhythm rhythm) throws IOException {
         this.channel = channel;
         this.rhythm = rhythm;
         this.heartbeats = Ticker.start("treeattn-heartbeat", rhythm.interval(), this::sendHeartbeat);
         try {
-            this.group = awaitGroup(rank);
+            this.epoch = new Epoch(awaitGroup());
         } catch (IOException | RuntimeException e) {
             heartbeats.close();
             throw e;
@@ -70,7 +73,7 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
                         case ABORT -> throw aborted(Verdict.decodeFailure(answer.payload()));
                         default -> throw new ProtocolException("the coordinator must not answer " + answer.type());
                     };
-            ControlConnection connection = new ControlConnection(channel, rhythm, environment.rank());
+            ControlConnection connection = new ControlConnection(channel, rhythm);
             connection.reader.start();
             return connection;
         } catch (IOException e) {
@@ -89,26 +92,32 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
         }
     }
 
-    ProcessGroup group() {
-        return group;
+    /** The one that this rank is in now. */
+    Epoch epoch() {
+        return epoch;
     }
 
-    @Override
-    public Optional<Failure> failure() {
-        return Optional.ofNullable(failure.getNow(null));
+    /**
+     * Whether this rank must end because of the failure of its epoch: nothing can follow it.
+     *
+     * @param failed the epoch
+     */
+    boolean isFinal(Epoch failed) {
+        return coordinatorLost || (!rhythm.reforms() && epoch == failed);
     }
 
-    /** Runs a task in a thread of its own once the group has failed; at once if it has already. */
+    /** Runs a task in a thread of its own once the current group has failed; at once if it has already. */
     void onAbort(Runnable task) {
-        CompletableFuture<Void> unused = failure.thenAccept(
-                cause -> DaemonThreads.named("treeattn-abort").newThread(task).start());
+        CompletableFuture<Void> unused = epoch.whenFailed()
+                .thenAccept(cause ->
+                        DaemonThreads.named("treeattn-abort").newThread(task).start());
     }
 
     /** Ends the group for everybody, because of this rank. */
     void abort(String reason) {
-        Failure cause = new Failure(group.rank(), reason);
+        Failure cause = new Failure(epoch.group().rank(), reason);
         sendAbort(cause);
-        failure.complete(cause);
+        epoch.fail(cause);
     }
 
     /**
@@ -117,35 +126,62 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
      * @return the exception to throw: this one, or one that blames whom the coordinator blames, which knows more
      */
     CollectiveException report(CollectiveException noticed) {
+        Epoch failed = epoch;
         // Who hears of it adds its own operation to the reason, which comes after the first colon.
         String message = noticed.getMessage();
         Failure own = new Failure(noticed.failedRank(), message.substring(message.indexOf(": ") + 2));
-        if (!failure.isDone()) {
+        if (failed.failure().isEmpty()) {
             sendAbort(own);
         }
-        Failure verdict = awaitVerdict(own);
+        Failure verdict = awaitVerdict(failed, own);
         if (verdict.rank() == noticed.failedRank() || verdict.rank() == CollectiveException.UNKNOWN_RANK) {
             return noticed;
         }
         return new CollectiveException(
                 verdict.rank(),
-                group.host(verdict.rank()),
+                failed.group().host(verdict.rank()),
                 noticed.operation(),
                 noticed.sequence(),
                 verdict.reason(),
                 noticed);
     }
 
-    private Failure awaitVerdict(Failure own) {
+    private static Failure awaitVerdict(Epoch failed, Failure own) {
         try {
-            return failure.get(VERDICT_MILLIS, TimeUnit.MILLISECONDS);
+            return failed.whenFailed().get(VERDICT_MILLIS, TimeUnit.MILLISECONDS);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         } catch (TimeoutException | ExecutionException e) {
             LOG.debug("No verdict from the coordinator", e);
         }
-        failure.complete(own);
-        return failure.join();
+        failed.fail(own);
+        return failed.whenFailed().join();
+    }
+
+    /**
+     * Asks for the epoch after one that has failed, and waits for it.
+     *
+     * @throws CollectiveException if it does not form; another request may follow unless the coordinator is lost
+     */
+    Epoch reform(Reform how, Duration patience) {
+        Epoch failed = epoch;
+        CompletableFuture<Epoch> answer = new CompletableFuture<>();
+        next = answer;
+        try {
+            channel.send(FrameType.REFORM, new ReformRequest(failed.group().epoch(), how, patience).encode());
+            return answer.get(patience.toMillis() + VERDICT_MILLIS, TimeUnit.MILLISECONDS);
+        } catch (IOException | TimeoutException e) {
+            throw noNextEpoch(coordinatorLost ? "the coordinator is lost" : "the coordinator does not answer", e);
+        } catch (ExecutionException e) {
+            throw noNextEpoch(e.getCause().getMessage(), e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw noNextEpoch("the thread was interrupted", e);
+        }
+    }
+
+    private static CollectiveException noNextEpoch(String why, Exception cause) {
+        return new CollectiveException(CollectiveException.UNKNOWN_RANK, "", "reform", 0, why, cause);
     }
 
     private void sendAbort(Failure cause) {
@@ -156,14 +192,13 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
         }
     }
 
-    private ProcessGroup awaitGroup(int rank) throws IOException {
+    private ProcessGroup awaitGroup() throws IOException {
         while (true) {
             Frame frame = receive();
             switch (frame.type()) {
                 case HEARTBEAT -> {}
                 case WELCOME -> {
-                    Members members = Members.decode(frame.payload());
-                    return new ProcessGroup(rank, members.hosts(), members.epoch(), members.groupId());
+                    return Members.decode(frame.payload()).group();
                 }
                 case ABORT -> throw aborted(Verdict.decodeFailure(frame.payload()));
                 default -> throw new ProtocolException("the coordinator must not send " + frame.type());
@@ -177,7 +212,13 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
                 Frame frame = receive();
                 switch (frame.type()) {
                     case HEARTBEAT -> {}
-                    case ABORT -> failure.complete(Verdict.decodeFailure(frame.payload()));
+                    case ABORT -> epoch.fail(Verdict.decodeFailure(frame.payload()));
+                    case WELCOME -> {
+                        // Before the next frame is read, which may end this epoch as well.
+                        epoch = new Epoch(Members.decode(frame.payload()).group());
+                        next.complete(epoch);
+                    }
+                    case REFUSED -> next.completeExceptionally(new IOException(Verdict.decodeReason(frame.payload())));
                     case GOODBYE -> {
                         return;
                     }
@@ -199,7 +240,9 @@ final class ControlConnection implements AbortSignal, AutoCloseable {
 
     private void lost(String reason) {
         if (!leaving) {
-            failure.complete(new Failure(CollectiveException.UNKNOWN_RANK, reason));
+            coordinatorLost = true;
+            epoch.fail(new Failure(CollectiveException.UNKNOWN_RANK, reason));
+            next.completeExceptionally(new IOException(reason));
             closeQuietly(channel);
         }
     }

@@ -23,7 +23,7 @@ import org.slf4j.LoggerFactory;
 
 /**
  * The middle of the control plane: lets the ranks of one run find each other, then watches them and tells all of them
- * when one has failed. One group, one epoch: a failed group is never repaired, the next one has its own coordinator.
+ * when one has failed. A failed epoch is never repaired; where the run allows it, its survivors form the next one here.
  *
  * <p>One thread per connection, blocking on it; one thread for heartbeats and the join deadline. Thread-safe.
  */
@@ -42,11 +42,11 @@ final class Coordinator implements AutoCloseable {
     private final Ticker timer;
     private volatile boolean closed;
 
-    private Coordinator(ServerSocket server, String jobId, int worldSize, String token, ControlSettings settings) {
+    private Coordinator(ServerSocket server, Membership membership, String token, ControlSettings settings) {
         this.server = server;
         this.settings = settings;
         this.token = Token.of(token);
-        this.membership = new Membership(jobId, worldSize, settings);
+        this.membership = membership;
         this.connections = Executors.newCachedThreadPool(DaemonThreads.named("treeattn-coordinator"));
         this.timer = Ticker.start("treeattn-coordinator-timer", settings.heartbeatInterval(), membership::tick);
     }
@@ -55,11 +55,11 @@ final class Coordinator implements AutoCloseable {
      * Binds and starts to listen.
      *
      * @param address where to listen; port 0 lets the system choose
+     * @param membership of the run, with the same settings
      * @param token the run's secret; may be empty on a loopback address only
      * @throws IllegalArgumentException if the address can be reached from elsewhere and there is no token
      */
-    static Coordinator start(
-            InetSocketAddress address, String jobId, int worldSize, String token, ControlSettings settings)
+    static Coordinator start(InetSocketAddress address, Membership membership, String token, ControlSettings settings)
             throws IOException {
         if (address.isUnresolved() || (token.isEmpty() && !address.getAddress().isLoopbackAddress())) {
             throw new IllegalArgumentException(
@@ -73,7 +73,7 @@ final class Coordinator implements AutoCloseable {
             server.close();
             throw new IOException("the coordinator cannot listen on " + address + ": " + e.getMessage(), e);
         }
-        Coordinator coordinator = new Coordinator(server, jobId, worldSize, token, settings);
+        Coordinator coordinator = new Coordinator(server, membership, token, settings);
         coordinator.connections.execute(coordinator::accept);
         return coordinator;
     }
@@ -84,7 +84,12 @@ final class Coordinator implements AutoCloseable {
 
     /** Completes with the first failure, after it has been sent to all members. */
     CompletableFuture<Failure> failure() {
-        return membership.failure();
+        return membership.firstFailure();
+    }
+
+    /** Whether nothing can come after a failure any more: the group never formed, or none of its members is left. */
+    boolean isOver() {
+        return membership.isOver();
     }
 
     /** Ends the group for a reason that was found elsewhere. Does nothing if it has failed already. */
@@ -143,7 +148,6 @@ final class Coordinator implements AutoCloseable {
     }
 
     private void watch(Member member) {
-        int rank = member.hello().rank();
         try {
             while (true) {
                 Frame frame = member.channel()
@@ -154,22 +158,23 @@ final class Coordinator implements AutoCloseable {
                         membership.leave(member);
                         return;
                     }
-                    case ABORT -> membership.report(rank, Verdict.decodeFailure(frame.payload()));
+                    case ABORT -> membership.report(member, Verdict.decodeFailure(frame.payload()));
+                    case REFORM -> membership.reform(member, ReformRequest.decode(frame.payload()));
                     default -> throw new ProtocolException("a member must not send " + frame.type());
                 }
             }
         } catch (SocketTimeoutException e) {
-            lost(rank, "no sign of life for " + settings.heartbeatLimit().toMillis() + " ms");
+            lost(member, "no sign of life for " + settings.heartbeatLimit().toMillis() + " ms");
         } catch (EOFException e) {
-            lost(rank, "its control connection closed without a goodbye: the process has ended");
+            lost(member, "its control connection closed without a goodbye: the process has ended");
         } catch (IOException e) {
-            lost(rank, "its control connection failed: " + e.getMessage());
+            lost(member, "its control connection failed: " + e.getMessage());
         }
     }
 
-    private void lost(int rank, String reason) {
+    private void lost(Member member, String reason) {
         if (!closed) {
-            membership.fail(new Failure(rank, reason));
+            membership.lost(member, reason);
         }
     }
 

@@ -15,7 +15,9 @@ enum FrameType {
     /** Both: the group has failed. */
     ABORT(6),
     /** Both: the last frame of an orderly end. */
-    GOODBYE(7);
+    GOODBYE(7),
+    /** Rank: the epoch has failed, and I want to go on in the next one. WELCOME or REFUSED is the answer. */
+    REFORM(8);
 
     private final byte code;
 

@@ -14,7 +14,8 @@ import java.util.Objects;
  * LaunchResult result = Launcher.builder(4, Main.class.getName()).arguments(args).build().run();
  * }</pre>
  *
- * <p>The run ends when all ranks have ended, or soon after the first of them has failed. Nothing is left behind: no
+ * <p>The run ends when all ranks have ended, or soon after the first of them has failed, unless {@link
+ * Builder#whenRankIsLost} says otherwise. Nothing is left behind: no
  * process and no file, not even when this process is killed.
  */
 public final class Launcher {
@@ -60,6 +61,7 @@ public final class Launcher {
         RankOutput output = RankOutput.prefixed();
         Duration gracePeriod = Duration.ofSeconds(3);
         ControlSettings control = ControlSettings.defaults();
+        LostRank lostRank = LostRank.END_RUN;
 
         private Builder(int ranks, String mainClass) {
             if (ranks < 1 || ranks > RankEnvironment.MAX_WORLD_SIZE) {
@@ -115,6 +117,12 @@ public final class Launcher {
             return this;
         }
 
+        /** What happens when a rank is lost; {@link LostRank#END_RUN}. The end of the media driver always ends the run. */
+        public Builder whenRankIsLost(LostRank reaction) {
+            this.lostRank = Objects.requireNonNull(reaction, "reaction");
+            return this;
+        }
+
         public Launcher build() {
             return new Launcher(copy());
         }
@@ -128,6 +136,7 @@ public final class Launcher {
             copy.output = output;
             copy.gracePeriod = gracePeriod;
             copy.control = control;
+            copy.lostRank = lostRank;
             return copy;
         }
     }

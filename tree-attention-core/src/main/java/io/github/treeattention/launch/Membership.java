@@ -8,41 +8,77 @@ import java.util.List;
 import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Consumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Who has joined a run, who has left, and whether it has failed. Sends while it holds its lock, so all members see
- * decisions in one order; the frames are small enough never to block ({@link ControlChannel#send}). Thread-safe.
+ * Who has joined a run, who has left, and whether it has failed; and, where the run allows it, who forms the next epoch
+ * after a failure. Sends while it holds its lock, so all members see decisions in one order; the frames are small enough
+ * never to block ({@link ControlChannel#send}). Thread-safe.
  */
 final class Membership {
     private static final Logger LOG = LoggerFactory.getLogger(Membership.class);
-    private static final int EPOCH = 1;
+    private static final int FIRST_EPOCH = 1;
     private static final int MAX_HOST_LENGTH = 255;
     /** Above the usual distance between two ranks' arrivals at the same call. */
     private static final long HEARING_NANOS = 500_000_000;
 
     private final String jobId;
-    private final int worldSize;
     private final ControlSettings settings;
-    private final CompletableFuture<Failure> failure = new CompletableFuture<>();
-    /** Members that are connected, by rank. */
+    /** Whether survivors may form a new epoch. */
+    private final boolean reforms;
+
+    /** Told of members that the group goes on without, dead or alive. */
+    private final Consumer<Hello> lostListener;
+
+    private final CompletableFuture<Failure> firstFailure = new CompletableFuture<>();
+    /** Members of the current epoch that are connected, by rank. */
     private final TreeMap<Integer, Member> members = new TreeMap<>();
 
+    private final Regroup regroup = new Regroup();
     private final long joinDeadlineNanos;
-    private final Accusations accusations = new Accusations();
-    private long verdictNanos;
+    private int epoch = FIRST_EPOCH;
+    private int worldSize;
     private boolean formed;
+    /** Of the current epoch; null while it is whole. */
+    private Failure failure;
 
-    Membership(String jobId, int worldSize, ControlSettings settings) {
+    private Accusations accusations = new Accusations();
+    private long verdictNanos;
+
+    private Membership(
+            String jobId, int worldSize, ControlSettings settings, boolean reforms, Consumer<Hello> lostListener) {
         this.jobId = jobId;
         this.worldSize = worldSize;
         this.settings = settings;
+        this.reforms = reforms;
+        this.lostListener = lostListener;
         this.joinDeadlineNanos = System.nanoTime() + settings.joinDeadline().toNanos();
     }
 
-    CompletableFuture<Failure> failure() {
-        return failure;
+    /** Of a run that ends with its first failure. */
+    static Membership ofOneEpoch(String jobId, int worldSize, ControlSettings settings) {
+        return new Membership(jobId, worldSize, settings, false, lost -> {});
+    }
+
+    /**
+     * Of a run in which survivors of a failure may form the next epoch.
+     *
+     * @param lostListener told of each member that is lost or shut out; must not block
+     */
+    static Membership ofEpochs(String jobId, int worldSize, ControlSettings settings, Consumer<Hello> lostListener) {
+        return new Membership(jobId, worldSize, settings, true, lostListener);
+    }
+
+    /** Completes with the first failure of all, after it has been sent. */
+    CompletableFuture<Failure> firstFailure() {
+        return firstFailure;
+    }
+
+    /** Whether nothing can come after a failure any more: the group never formed, or none of its members is left. */
+    synchronized boolean isOver() {
+        return failure != null && (!formed || members.isEmpty());
     }
 
     /**
@@ -51,8 +87,8 @@ final class Membership {
      * @throws ProtocolException if it may not join; it has been told why
      */
     synchronized Member admit(Hello hello, ControlChannel channel) throws IOException {
-        if (failure.isDone()) {
-            channel.send(FrameType.ABORT, Verdict.encode(failure.join()));
+        if (failure != null && !(formed && reforms)) {
+            channel.send(FrameType.ABORT, Verdict.encode(failure));
             throw new IOException("rank " + hello.rank() + " came after the group had failed");
         }
         String refusal = refusal(hello);
@@ -70,8 +106,13 @@ final class Membership {
         }
         channel.send(
                 FrameType.ACCEPTED,
-                new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit()).encode());
+                new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit(), reforms).encode());
         Member member = new Member(hello, channel);
+        if (failure != null) {
+            regroup.welcome(member);
+            formNextIfComplete();
+            return member;
+        }
         members.put(hello.rank(), member);
         if (members.size() == worldSize) {
             formed = true;
@@ -104,89 +145,206 @@ final class Membership {
             return "rank " + hello.rank() + " is taken by process "
                     + holder.hello().pid() + " on " + holder.hello().host();
         }
+        if (failure != null) {
+            return regroup.hasNewcomer(hello.rank()) ? "another process waits for rank " + hello.rank() : null;
+        }
         return formed ? "the group is complete: rank " + hello.rank() + " has left it already" : null;
     }
 
     private void welcomeAll() {
         List<String> hosts =
                 members.values().stream().map(m -> m.hello().host()).toList();
-        byte[] payload = new Verdict.Members(EPOCH, new SecureRandom().nextLong(), hosts).encode();
-        sendAll(FrameType.WELCOME, payload);
+        long groupId = new SecureRandom().nextLong();
+        for (Member member : members.values()) {
+            send(member, FrameType.WELCOME, new Verdict.Members(member.rank(), epoch, groupId, hosts).encode());
+        }
+    }
+
+    /** A survivor wants to go on. */
+    synchronized void reform(Member member, ReformRequest request) throws IOException {
+        if (request.epoch() != epoch || members.get(member.rank()) != member) {
+            throw new ProtocolException(
+                    "epoch must match: coordinator=" + epoch + ", rank " + member.rank() + "=" + request.epoch());
+        }
+        if (!reforms) {
+            send(member, FrameType.REFUSED, Verdict.encode("this run ends with its first failure"));
+            return;
+        }
+        if (failure == null) {
+            fail(new Failure(member.rank(), "it asks for a new epoch"));
+        }
+        String disagreement = regroup.ask(member, request);
+        if (disagreement != null) {
+            send(member, FrameType.REFUSED, Verdict.encode(disagreement));
+            refuseSurvivors(disagreement);
+        }
+        formNextIfComplete();
+    }
+
+    private void formNextIfComplete() {
+        List<Member> next = regroup.complete(members.size(), worldSize);
+        if (next.isEmpty()) {
+            return;
+        }
+        for (Member newcomer : regroup.newcomers()) {
+            if (!next.contains(newcomer)) {
+                dismiss(newcomer, "the group goes on without rank " + newcomer.rank());
+            }
+        }
+        members.clear();
+        for (Member member : next) {
+            member.renumber(members.size());
+            members.put(member.rank(), member);
+        }
+        regroup.forgetAll();
+        accusations = new Accusations();
+        failure = null;
+        worldSize = members.size();
+        epoch++;
+        LOG.info("Epoch {} has {} ranks", epoch, worldSize);
+        welcomeAll();
+    }
+
+    private void refuseSurvivors(String reason) {
+        regroup.survivors().forEach(member -> send(member, FrameType.REFUSED, Verdict.encode(reason)));
+        regroup.forgetRequests();
+    }
+
+    private void dismiss(Member member, String reason) {
+        regroup.remove(member);
+        members.remove(member.rank(), member);
+        send(member, FrameType.ABORT, Verdict.encode(new Failure(member.rank(), reason)));
+        lostListener.accept(member.hello());
+        try {
+            member.channel().close();
+        } catch (IOException e) {
+            LOG.debug("The connection to rank {} did not close", member.rank(), e);
+        }
     }
 
     /** A member ends in good order. */
     synchronized void leave(Member member) {
-        int rank = member.hello().rank();
-        members.remove(rank);
-        try {
-            member.channel().send(FrameType.GOODBYE);
-        } catch (IOException e) {
-            LOG.debug("Rank {} did not wait for the answer to its goodbye", rank);
-        }
+        send(member, FrameType.GOODBYE, new byte[0]);
+        boolean wasMember = members.remove(member.rank(), member);
         if (!formed) {
-            fail(new Failure(rank, "it left before the group was complete"));
+            fail(new Failure(member.rank(), "it left before the group was complete"));
+        }
+        gone(member, wasMember);
+    }
+
+    /** A member's process or connection has ended, or is silent. Does nothing for one that was dismissed. */
+    synchronized void lost(Member member, String reason) {
+        boolean isMember = members.get(member.rank()) == member;
+        if (isMember) {
+            fail(new Failure(member.rank(), reason));
+        }
+        if (formed && (isMember || regroup.contains(member))) {
+            members.remove(member.rank(), member);
+            lostListener.accept(member.hello());
+            gone(member, isMember);
+        }
+    }
+
+    private void gone(Member member, boolean wasMember) {
+        regroup.remove(member);
+        if (wasMember && failure != null) {
+            formNextIfComplete();
+        }
+        if (isOver()) {
+            regroup.newcomers().forEach(newcomer -> dismiss(newcomer, "no member of the group is left"));
         }
     }
 
     /** A call of a member has failed. The others get a moment to say what they know. */
-    synchronized void report(int reporter, Failure noticed) {
-        if (Accusations.isConfession(reporter, noticed)) {
+    synchronized void report(Member reporter, Failure noticed) {
+        if (failure != null || members.get(reporter.rank()) != reporter) {
+            return;
+        }
+        if (Accusations.isConfession(reporter.rank(), noticed)) {
             fail(noticed);
             return;
         }
         if (accusations.isEmpty()) {
             verdictNanos = System.nanoTime() + HEARING_NANOS;
         }
-        accusations.add(reporter, noticed);
+        accusations.add(reporter.rank(), noticed);
         if (accusations.areComplete(worldSize)) {
             fail(accusations.verdict(worldSize));
         }
     }
 
-    /** The first failure is sent to all members, the failed one included: it may only have been stopped. */
+    /** The first failure of an epoch is sent to all members, the failed one included: it may only have been stopped. */
     synchronized void fail(Failure cause) {
         Objects.requireNonNull(cause, "cause");
-        if (failure.isDone()) {
+        if (failure != null) {
             return;
         }
+        failure = cause;
         sendAll(FrameType.ABORT, Verdict.encode(cause));
-        failure.complete(cause);
+        firstFailure.complete(cause);
     }
 
     /** To be called every heartbeat interval. */
     synchronized void tick() {
         sendAll(FrameType.HEARTBEAT, new byte[0]);
-        if (!formed && !failure.isDone() && System.nanoTime() - joinDeadlineNanos >= 0) {
+        regroup.newcomers().forEach(newcomer -> send(newcomer, FrameType.HEARTBEAT, new byte[0]));
+        if (!formed && failure == null && System.nanoTime() - joinDeadlineNanos >= 0) {
             joinDeadlinePassed();
         }
-        if (!accusations.isEmpty() && System.nanoTime() - verdictNanos >= 0) {
+        if (!accusations.isEmpty() && failure == null && System.nanoTime() - verdictNanos >= 0) {
             fail(accusations.verdict(worldSize));
         }
+        if (regroup.isOverdue()) {
+            regroupOverdue();
+        }
+        long patience = settings.joinDeadline().toNanos();
+        regroup.newcomers().stream()
+                .filter(newcomer -> newcomer.ageNanos() >= patience)
+                .forEach(newcomer -> dismiss(newcomer, "the survivors did not ask for a new epoch in time"));
+    }
+
+    private void regroupOverdue() {
+        String within = " within " + regroup.patience().toMillis() + " ms";
+        if (regroup.how() == Reform.REPLACE) {
+            refuseSurvivors("all " + worldSize + " ranks must be there again" + within + ": missing "
+                    + join(regroup.missing(worldSize)));
+            return;
+        }
+        for (Member member : List.copyOf(members.values())) {
+            if (!regroup.hasAsked(member)) {
+                dismiss(member, "it did not ask to go on" + within);
+            }
+        }
+        formNextIfComplete();
     }
 
     private void joinDeadlinePassed() {
-        List<String> missing = new ArrayList<>();
-        int first = -1;
-        for (int rank = worldSize - 1; rank >= 0; rank--) {
+        List<Integer> missing = new ArrayList<>();
+        for (int rank = 0; rank < worldSize; rank++) {
             if (!members.containsKey(rank)) {
-                missing.add(0, Integer.toString(rank));
-                first = rank;
+                missing.add(rank);
             }
         }
         fail(new Failure(
-                first,
+                missing.get(0),
                 "all " + worldSize + " ranks must join within "
-                        + settings.joinDeadline().toMillis() + " ms: missing " + String.join(", ", missing)));
+                        + settings.joinDeadline().toMillis() + " ms: missing " + join(missing)));
+    }
+
+    private static String join(List<Integer> ranks) {
+        return String.join(", ", ranks.stream().map(String::valueOf).toList());
     }
 
     private void sendAll(FrameType type, byte[] payload) {
-        for (Member member : members.values()) {
-            try {
-                member.channel().send(type, payload);
-            } catch (IOException e) {
-                // The thread that reads from this member sees the loss and reports it.
-                LOG.debug("{} did not reach rank {}", type, member.hello().rank());
-            }
+        members.values().forEach(member -> send(member, type, payload));
+    }
+
+    private static void send(Member member, FrameType type, byte[] payload) {
+        try {
+            member.channel().send(type, payload);
+        } catch (IOException e) {
+            // The thread that reads from this member sees the loss and reports it.
+            LOG.debug("{} did not reach rank {}", type, member.rank());
         }
     }
 }

@@ -66,6 +66,6 @@ final class RankMain {
         } catch (IOException e) {
             LOG.debug("Standard input failed, which is as good as its end", e);
         }
-        SelfDestruct.after(environment.exitAfterAbort(), "the launcher has ended");
+        SelfDestruct.after(environment.exitAfterAbort(), "the launcher has ended", () -> true);
     }
 }

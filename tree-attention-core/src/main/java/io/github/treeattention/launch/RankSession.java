@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * One rank's membership in a run: the one thing that a rank process opens, and closes when its work is done.
@@ -22,15 +23,21 @@ import java.util.Map;
  * <p>When another rank, the media driver or the launcher fails, the running call of the communicator and every later one
  * throw {@link CollectiveException}; all survivors name the same rank. To find it, a call that runs into its deadline may
  * take half a second longer. A process that the launcher started, and that goes on nevertheless, is halted after
- * {@link RankEnvironment#exitAfterAbort}.
+ * {@link RankEnvironment#exitAfterAbort}, unless the launcher was told to let runs survive the loss of a rank
+ * ({@link Launcher.Builder#whenRankIsLost}): then survivors go on with {@link #reform}.
  */
 public final class RankSession implements AutoCloseable {
-    private final ControlConnection control;
-    private final Communicator communicator;
+    private static final Duration MOST_PATIENCE = Duration.ofDays(1);
 
-    private RankSession(ControlConnection control, Communicator communicator) {
+    private final RankEnvironment environment;
+    private final Duration collectiveDeadline;
+    private final ControlConnection control;
+    private volatile Communicator communicator;
+
+    private RankSession(RankEnvironment environment, Duration collectiveDeadline, ControlConnection control) {
+        this.environment = environment;
+        this.collectiveDeadline = collectiveDeadline;
         this.control = control;
-        this.communicator = communicator;
     }
 
     /**
@@ -59,20 +66,58 @@ public final class RankSession implements AutoCloseable {
         }
         Hello hello = Hello.of(environment, HostIdentity.of(jobDirectory), fingerprint);
         ControlConnection control = ControlConnection.join(environment, hello, settings);
-        control.onAbort(() -> SelfDestruct.after(environment.exitAfterAbort(), "its group has failed"));
+        RankSession session = new RankSession(environment, collectiveDeadline, control);
         try {
-            AeronTransport.Config config = new AeronTransport.Config(
-                    environment.aeronDirectory(), control.group(), settings.joinDeadline(), control);
+            session.enter(control.epoch(), settings.joinDeadline());
+        } catch (RuntimeException e) {
+            control.close();
+            throw e;
+        }
+        return session;
+    }
+
+    /** Connects to the other members of an epoch. */
+    private void enter(Epoch epoch, Duration connectDeadline) {
+        control.onAbort(() ->
+                SelfDestruct.after(environment.exitAfterAbort(), "its group has failed", () -> control.isFinal(epoch)));
+        try {
+            AeronTransport.Config config =
+                    new AeronTransport.Config(environment.aeronDirectory(), epoch.group(), connectDeadline, epoch);
             Transport transport = AeronTransport.connect(config);
-            Communicator communicator = Communicators.over(control.group(), transport, control, collectiveDeadline);
-            return new RankSession(control, new ReportingCommunicator(communicator, control::report));
+            communicator = new ReportingCommunicator(
+                    Communicators.over(epoch.group(), transport, epoch, collectiveDeadline), control::report);
         } catch (RuntimeException e) {
             control.abort("it could not connect to the others: " + e.getMessage());
-            control.close();
             throw e;
         }
     }
 
+    /**
+     * Goes on after a failure: closes the communicator, and returns when the next epoch has formed and
+     * {@link #communicator} is one of it. All survivors must call it, with the same {@code how}. What the lost rank held
+     * is lost: keys and values of its shard must be computed again. Rank and world size may be others than before.
+     *
+     * @param patience how long to wait for the other survivors and for new processes. A survivor that has not called it
+     *     by then is shut out under {@link Reform#SHRINK}; a lost rank without a successor makes {@link Reform#REPLACE}
+     *     fail, and survivors may still shrink
+     * @throws IllegalStateException if the group has not failed
+     * @throws CollectiveException if the next epoch does not form; the message says why
+     */
+    public void reform(Reform how, Duration patience) {
+        Objects.requireNonNull(how, "how");
+        if (patience.toMillis() < 1 || patience.compareTo(MOST_PATIENCE) > 0) {
+            throw new IllegalArgumentException("patience must be 1 ms to " + MOST_PATIENCE + ": got " + patience);
+        }
+        Epoch failed = control.epoch();
+        if (failed.failure().isEmpty()) {
+            throw new IllegalStateException("only a group that has failed can be formed anew: epoch "
+                    + failed.group().epoch() + " is whole");
+        }
+        communicator.close();
+        enter(control.reform(how, patience), patience);
+    }
+
+    /** That of the current epoch: {@link #reform} replaces it. */
     public Communicator communicator() {
         return communicator;
     }

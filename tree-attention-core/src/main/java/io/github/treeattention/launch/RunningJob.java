@@ -14,9 +14,11 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.IntFunction;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -37,10 +39,14 @@ final class RunningJob implements AutoCloseable {
     private final JobDirectory directory;
     private final CompletableFuture<LaunchFailure> failure = new CompletableFuture<>();
     private final CompletableFuture<LaunchResult> result = new CompletableFuture<>();
-    private final List<RankProcess> ranks = new ArrayList<>();
+    private final List<RankProcess> ranks = new CopyOnWriteArrayList<>();
     private final Thread shutdownHook = new Thread(this::cancelAtShutdown, "treeattn-launcher-shutdown");
+    private final CompletableFuture<LaunchFailure> firstLoss = new CompletableFuture<>();
     private DriverProcess driver;
     private Coordinator coordinator;
+    private IntFunction<RankEnvironment> environments;
+    private RankOutput output;
+    private int replacements;
 
     private RunningJob(Launcher.Builder config, JobDirectory directory) {
         this.config = config;
@@ -79,24 +85,49 @@ final class RunningJob implements AutoCloseable {
         driver = DriverProcess.start(config.classPath, directory.aeron());
         driver.onFailure(cause -> fail(Kind.DRIVER_EXITED, cause));
         coordinator = Coordinator.start(
-                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), jobId, config.ranks, token, config.control);
-        var unused = coordinator.failure().thenAccept(cause -> fail(Kind.GROUP_FAILED, cause));
+                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), membership(jobId), token, config.control);
+        var unused = coordinator.failure().thenAccept(cause -> {
+            if (config.lostRank == LostRank.END_RUN || coordinator.isOver()) {
+                fail(Kind.GROUP_FAILED, cause);
+            }
+        });
         driver.awaitReady(directory.aeron(), DRIVER_DEADLINE);
-        RankOutput output = serialized(config.output);
+        output = serialized(config.output);
+        environments = rank -> new RankEnvironment(
+                rank,
+                config.ranks,
+                rank,
+                config.ranks,
+                coordinator.address().getAddress().getHostAddress(),
+                coordinator.address().getPort(),
+                jobId,
+                token,
+                directory.aeron(),
+                config.gracePeriod);
         for (int rank = 0; rank < config.ranks; rank++) {
-            RankEnvironment environment = new RankEnvironment(
-                    rank,
-                    config.ranks,
-                    rank,
-                    config.ranks,
-                    coordinator.address().getAddress().getHostAddress(),
-                    coordinator.address().getPort(),
-                    jobId,
-                    token,
-                    directory.aeron(),
-                    config.gracePeriod);
-            ranks.add(RankProcess.start(config, environment, output));
+            ranks.add(RankProcess.start(config, environments.apply(rank), output));
         }
+    }
+
+    private Membership membership(String jobId) {
+        if (config.lostRank == LostRank.END_RUN) {
+            return Membership.ofOneEpoch(jobId, config.ranks, config.control);
+        }
+        String host = HostIdentity.of(directory.path());
+        return Membership.ofEpochs(jobId, config.ranks, config.control, lost -> {
+            if (lost.host().equals(host)) {
+                killLater(lost.pid());
+            }
+        });
+    }
+
+    /** The group goes on without this process, which may only be stopped and would never end. */
+    private void killLater(long pid) {
+        ranks.stream()
+                .filter(process -> process.handle().pid() == pid)
+                .forEach(process -> CompletableFuture.delayedExecutor(
+                                config.gracePeriod.toMillis(), TimeUnit.MILLISECONDS)
+                        .execute(process::kill));
     }
 
     private static RankOutput serialized(RankOutput output) {
@@ -156,6 +187,9 @@ final class RunningJob implements AutoCloseable {
             long outputDeadline = System.nanoTime() + OUTPUT_DEADLINE.toNanos();
             ranks.forEach(rank -> rank.drain(outputDeadline));
             List<Integer> exitCodes = ranks.stream().map(RankProcess::exitCode).toList();
+            if (!exitCodes.contains(0)) {
+                firstLoss.thenAccept(failure::complete);
+            }
             Optional<LaunchFailure> first =
                     Optional.ofNullable(failure.getNow(null)).map(this::withExitCode);
             cleanUp();
@@ -167,14 +201,39 @@ final class RunningJob implements AutoCloseable {
         }
     }
 
+    /** Completes when the rank has ended and is not replaced. */
     private CompletableFuture<Void> watch(RankProcess process) {
-        return process.exit().thenAccept(code -> {
-            if (code != 0) {
-                fail(
-                        Kind.RANK_EXITED,
-                        new Failure(process.rank(), "its process ended with " + ExitCodes.describe(code)));
+        return process.exit()
+                .thenCompose(code -> code == 0 ? CompletableFuture.completedFuture(null) : onLost(process, code));
+    }
+
+    private synchronized CompletableFuture<Void> onLost(RankProcess process, int code) {
+        int rank = process.rank();
+        Failure cause = new Failure(rank, "its process ended with " + ExitCodes.describe(code));
+        firstLoss.complete(new LaunchFailure(Kind.RANK_EXITED, rank, cause.reason()));
+        if (config.lostRank == LostRank.END_RUN || coordinator.isOver()) {
+            fail(Kind.RANK_EXITED, cause);
+        }
+        if (config.lostRank == LostRank.GO_ON || failure.isDone()) {
+            return CompletableFuture.completedFuture(null);
+        }
+        if (replacements == config.ranks) {
+            fail(Kind.RANK_EXITED, new Failure(rank, cause.reason() + ", after " + replacements + " replacements"));
+            return CompletableFuture.completedFuture(null);
+        }
+        replacements++;
+        LOG.warn("Rank {} is replaced: {}", rank, cause.reason());
+        try {
+            RankProcess next = RankProcess.start(config, environments.apply(rank), output);
+            ranks.set(rank, next);
+            if (failure.isDone()) {
+                next.kill(); // all others may have been killed before it was in the list
             }
-        });
+            return watch(next);
+        } catch (IOException e) {
+            fail(Kind.RANK_EXITED, new Failure(rank, cause.reason() + ", and could not be started again: " + e));
+            return CompletableFuture.completedFuture(null);
+        }
     }
 
     private void endAll(LaunchFailure first, List<CompletableFuture<Void>> exits) {

@@ -2,6 +2,7 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal;
 import io.github.treeattention.collective.CollectiveException;
+import io.github.treeattention.collective.ProcessGroup;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -20,47 +21,59 @@ final class Verdict {
      *
      * @param interval between two heartbeats
      * @param limit of silence
+     * @param reforms whether survivors of a failure may form the next epoch
      */
-    record Rhythm(Duration interval, Duration limit) {
+    record Rhythm(Duration interval, Duration limit, boolean reforms) {
+        private static final int LENGTH = 8 + 8 + 1;
+
         byte[] encode() {
-            return ByteBuffer.allocate(16)
+            return ByteBuffer.allocate(LENGTH)
                     .putLong(interval.toMillis())
                     .putLong(limit.toMillis())
+                    .put((byte) (reforms ? 1 : 0))
                     .array();
         }
 
         static Rhythm decode(byte[] payload) throws ProtocolException {
-            if (payload.length != 16) {
-                throw new ProtocolException("ACCEPTED must have 16 bytes: got " + payload.length);
+            if (payload.length != LENGTH) {
+                throw new ProtocolException("ACCEPTED must have " + LENGTH + " bytes: got " + payload.length);
             }
             ByteBuffer in = ByteBuffer.wrap(payload);
-            return new Rhythm(Duration.ofMillis(in.getLong()), Duration.ofMillis(in.getLong()));
+            return new Rhythm(Duration.ofMillis(in.getLong()), Duration.ofMillis(in.getLong()), in.get() != 0);
         }
     }
 
-    /** Payload of WELCOME: the group, as all members see it. */
-    record Members(int epoch, long groupId, List<String> hosts) {
+    /** Payload of WELCOME: the group, and the receiver's number in it. */
+    record Members(int rank, int epoch, long groupId, List<String> hosts) {
+        private static final int FIXED_LENGTH = 4 + 4 + 8 + 4;
+
         byte[] encode() {
             List<byte[]> names = new ArrayList<>();
-            int length = 16;
+            int length = FIXED_LENGTH;
             for (String host : hosts) {
                 byte[] name = host.getBytes(StandardCharsets.UTF_8);
                 names.add(name);
                 length += 2 + name.length;
             }
             ByteBuffer out = ByteBuffer.allocate(length);
-            out.putInt(epoch).putLong(groupId).putInt(hosts.size());
+            out.putInt(rank).putInt(epoch).putLong(groupId).putInt(hosts.size());
             for (byte[] name : names) {
                 out.putShort((short) name.length).put(name);
             }
             return out.array();
         }
 
+        ProcessGroup group() {
+            return new ProcessGroup(rank, hosts, epoch, groupId);
+        }
+
         static Members decode(byte[] payload) throws ProtocolException {
             ByteBuffer in = ByteBuffer.wrap(payload);
-            if (payload.length < 16) {
-                throw new ProtocolException("WELCOME must have at least 16 bytes: got " + payload.length);
+            if (payload.length < FIXED_LENGTH) {
+                throw new ProtocolException(
+                        "WELCOME must have at least " + FIXED_LENGTH + " bytes: got " + payload.length);
             }
+            int me = in.getInt();
             int epoch = in.getInt();
             long groupId = in.getLong();
             int size = in.getInt();
@@ -74,7 +87,11 @@ final class Verdict {
                 in.get(name);
                 hosts.add(new String(name, StandardCharsets.UTF_8));
             }
-            return new Members(epoch, groupId, hosts);
+            if (me < 0 || me >= size || epoch < 0) {
+                throw new ProtocolException("WELCOME must name a rank of 0.." + (size - 1) + " and an epoch: got rank "
+                        + me + " and epoch " + epoch);
+            }
+            return new Members(me, epoch, groupId, hosts);
         }
     }
 

@@ -16,6 +16,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 
 /** A coordinator on a real socket and ranks as threads, for tests. Closes all of it. */
 final class ControlPlane implements AutoCloseable {
@@ -33,10 +34,20 @@ final class ControlPlane implements AutoCloseable {
     private final List<ControlConnection> connections = new ArrayList<>();
 
     ControlPlane(int worldSize, ControlSettings settings) throws IOException {
+        this(worldSize, settings, Membership.ofOneEpoch(JOB, worldSize, settings));
+    }
+
+    /** One whose survivors may form new epochs. */
+    static ControlPlane ofEpochs(int worldSize, ControlSettings settings, Consumer<Hello> lostListener)
+            throws IOException {
+        return new ControlPlane(worldSize, settings, Membership.ofEpochs(JOB, worldSize, settings, lostListener));
+    }
+
+    private ControlPlane(int worldSize, ControlSettings settings, Membership membership) throws IOException {
         this.worldSize = worldSize;
         this.settings = settings;
         InetSocketAddress anyPort = new InetSocketAddress(InetAddress.getLoopbackAddress(), 0);
-        this.coordinator = Coordinator.start(anyPort, JOB, worldSize, TOKEN, settings);
+        this.coordinator = Coordinator.start(anyPort, membership, TOKEN, settings);
     }
 
     RankEnvironment environment(int rank) {
@@ -105,7 +116,8 @@ final class ControlPlane implements AutoCloseable {
     /** What a rank is told, and when. */
     static CompletableFuture<Heard> heard(ControlConnection connection) {
         CompletableFuture<Heard> heard = new CompletableFuture<>();
-        connection.onAbort(() -> heard.complete(new Heard(connection.failure().orElseThrow(), System.nanoTime())));
+        connection.onAbort(
+                () -> heard.complete(new Heard(connection.epoch().failure().orElseThrow(), System.nanoTime())));
         return heard;
     }
 

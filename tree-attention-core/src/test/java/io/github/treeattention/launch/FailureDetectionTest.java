@@ -95,8 +95,8 @@ class FailureDetectionTest {
                 channel.receive(deadline);
                 channel.send(
                         FrameType.ACCEPTED,
-                        new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit()).encode());
-                channel.send(FrameType.WELCOME, new Verdict.Members(1, 1, List.of("host")).encode());
+                        new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit(), false).encode());
+                channel.send(FrameType.WELCOME, new Verdict.Members(0, 1, 1, List.of("host")).encode());
                 long start = System.nanoTime();
                 Heard heard = ControlPlane.heard(joining.get()).get(20, TimeUnit.SECONDS);
                 assertEquals(
@@ -116,7 +116,7 @@ class FailureDetectionTest {
             ranks.get(0).close();
             ranks.get(1).close();
             assertThrows(TimeoutException.class, () -> told.get(1_500, TimeUnit.MILLISECONDS), "longer than the limit");
-            assertTrue(ranks.get(2).failure().isEmpty());
+            assertTrue(ranks.get(2).epoch().failure().isEmpty());
             assertFalse(plane.coordinator.failure().isDone());
         }
     }
@@ -131,7 +131,9 @@ class FailureDetectionTest {
             assertEquals(
                     new Failure(1, "out of memory"),
                     told.get(20, TimeUnit.SECONDS).failure());
-            assertEquals(new Failure(1, "out of memory"), ranks.get(1).failure().orElseThrow());
+            assertEquals(
+                    new Failure(1, "out of memory"),
+                    ranks.get(1).epoch().failure().orElseThrow());
         }
     }
 
@@ -166,7 +168,7 @@ class FailureDetectionTest {
             }
             assertEquals(
                     new Failure(2, "nothing from rank 2 (reported by rank 0)"),
-                    ranks.get(2).failure().orElseThrow());
+                    ranks.get(2).epoch().failure().orElseThrow());
         }
     }
 

@@ -29,8 +29,9 @@ class RendezvousTest {
     @Test
     void shouldGiveAllRanksTheSameGroup() throws Exception {
         try (ControlPlane plane = new ControlPlane(4, FAST)) {
-            List<ProcessGroup> groups =
-                    plane.joinAll().stream().map(ControlConnection::group).toList();
+            List<ProcessGroup> groups = plane.joinAll().stream()
+                    .map(connection -> connection.epoch().group())
+                    .toList();
             for (int rank = 0; rank < 4; rank++) {
                 ProcessGroup group = groups.get(rank);
                 List<String> hosts = List.of("host-of-0", "host-of-1", "host-of-2", "host-of-3");
@@ -42,7 +43,7 @@ class RendezvousTest {
     @Test
     void shouldFormAGroupOfOne() throws Exception {
         try (ControlPlane plane = new ControlPlane(1, FAST)) {
-            assertEquals(1, plane.joinAll().get(0).group().worldSize());
+            assertEquals(1, plane.joinAll().get(0).epoch().group().worldSize());
         }
     }
 
@@ -54,9 +55,10 @@ class RendezvousTest {
                 () -> ControlConnection.join(environment, ControlPlane.hello(environment, Map.of()), FAST));
         assertThrows(TimeoutException.class, () -> joining.get(200, TimeUnit.MILLISECONDS), "nobody is there yet");
         InetSocketAddress address = new InetSocketAddress(InetAddress.getLoopbackAddress(), port);
-        try (Coordinator late = Coordinator.start(address, ControlPlane.JOB, 1, ControlPlane.TOKEN, FAST);
+        try (Coordinator late = Coordinator.start(
+                        address, Membership.ofOneEpoch(ControlPlane.JOB, 1, FAST), ControlPlane.TOKEN, FAST);
                 ControlConnection joined = joining.get(20, TimeUnit.SECONDS)) {
-            assertEquals(1, joined.group().worldSize());
+            assertEquals(1, joined.epoch().group().worldSize());
             assertTrue(late.failure().getNow(null) == null);
         }
     }
@@ -185,7 +187,8 @@ class RendezvousTest {
     void shouldRefuseToListenToTheWorldWithoutAToken() {
         InetSocketAddress everywhere = new InetSocketAddress("0.0.0.0", 0);
         IllegalArgumentException refusal = assertThrows(
-                IllegalArgumentException.class, () -> Coordinator.start(everywhere, ControlPlane.JOB, 1, "", FAST));
+                IllegalArgumentException.class,
+                () -> Coordinator.start(everywhere, Membership.ofOneEpoch(ControlPlane.JOB, 1, FAST), "", FAST));
         assertEquals(
                 "the coordinator must listen on a loopback address, or have a token: got /0.0.0.0:0 and no token",
                 refusal.getMessage());

@@ -46,6 +46,16 @@ final class Transcript implements RankOutput {
         return failures;
     }
 
+    /** The times, in milliseconds since 1970, in lines that start like this. */
+    synchronized List<Long> times(String start) {
+        Pattern pattern = Pattern.compile("\\d+ STDOUT " + Pattern.quote(start) + " (\\d+)");
+        return lines.stream()
+                .map(pattern::matcher)
+                .filter(Matcher::matches)
+                .map(matcher -> Long.valueOf(matcher.group(1)))
+                .toList();
+    }
+
     @Override
     public synchronized String toString() {
         return String.join("\n", lines);

@@ -21,7 +21,7 @@ import org.junit.jupiter.api.function.Executable;
 class WireFormatTest {
     private static final Hello HELLO =
             new Hello("1.2.3", "job", 3, 8, "host/ü", 4711, new TreeMap<>(Map.of("model", "abc", "dtype", "bf16")));
-    private static final Members MEMBERS = new Members(1, -42L, List.of("a", "hôst", "c"));
+    private static final Members MEMBERS = new Members(2, 1, -42L, List.of("a", "hôst", "c"));
 
     @Test
     void shouldReadBackWhatItWrites() throws Exception {

@@ -3,6 +3,7 @@ package io.github.treeattention.examples.cli;
 import io.github.treeattention.examples.InputException;
 import io.github.treeattention.launch.LaunchResult;
 import io.github.treeattention.launch.Launcher;
+import io.github.treeattention.launch.LostRank;
 import java.io.File;
 import java.io.IOException;
 import java.util.List;
@@ -18,7 +19,7 @@ import picocli.CommandLine.Parameters;
         mixinStandardHelpOptions = true,
         description =
                 "Starts the processes of a run on this host: a media driver and N ranks of a main class, whose output"
-                        + " is forwarded with the rank in brackets. When one fails, all are stopped.",
+                        + " is forwarded with the rank in brackets. When one fails, all are stopped unless told otherwise.",
         footer = {
             "",
             "Each rank finds RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT in its environment and joins"
@@ -50,6 +51,15 @@ final class LaunchCommand implements Callable<Integer> {
     @Option(names = "--jvm-flag", paramLabel = "FLAG", description = "A JVM flag of the ranks; may be repeated.")
     private List<String> jvmFlags = List.of();
 
+    @Option(
+            names = "--when-rank-is-lost",
+            paramLabel = "end_run|go_on|replace",
+            defaultValue = "end_run",
+            description = "end_run: all are stopped. go_on: the others may go on with RankSession.reform(SHRINK, ...)."
+                    + " replace: its process is started again, for RankSession.reform(REPLACE, ...). Default:"
+                    + " ${DEFAULT-VALUE}.")
+    private LostRank lostRank;
+
     @Parameters(index = "0", paramLabel = "MAIN_CLASS", description = "What every rank runs.")
     private String mainClass;
 
@@ -65,6 +75,7 @@ final class LaunchCommand implements Callable<Integer> {
         Launcher.Builder launcher = Launcher.builder(ranks, mainClass)
                 .arguments(arguments)
                 .jvmFlags(jvmFlags)
+                .whenRankIsLost(lostRank)
                 .environment(ProcessRun.threadsPerRank(ranks));
         if (classPath != null) {
             launcher.classPath(classPath + File.pathSeparator + System.getProperty("java.class.path"));
