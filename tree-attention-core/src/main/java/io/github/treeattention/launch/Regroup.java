@@ -14,7 +14,7 @@ final class Regroup {
     private Duration patience;
     private long startNanos;
 
-    /** @return why it cannot be, or null */
+    /** Takes a request in. Returns why it cannot be, or null. */
     String ask(Member member, ReformRequest request) {
         if (how != null && how != request.how()) {
             return "all survivors must ask for the same: rank " + survivors.firstKey() + " wants " + how + ", rank "

@@ -187,11 +187,9 @@ final class RunningJob implements AutoCloseable {
             long outputDeadline = System.nanoTime() + OUTPUT_DEADLINE.toNanos();
             ranks.forEach(rank -> rank.drain(outputDeadline));
             List<Integer> exitCodes = ranks.stream().map(RankProcess::exitCode).toList();
-            if (!exitCodes.contains(0)) {
-                firstLoss.thenAccept(failure::complete);
-            }
+            LaunchFailure unsurvived = exitCodes.contains(0) ? null : firstLoss.getNow(null);
             Optional<LaunchFailure> first =
-                    Optional.ofNullable(failure.getNow(null)).map(this::withExitCode);
+                    Optional.ofNullable(failure.getNow(unsurvived)).map(this::withExitCode);
             cleanUp();
             result.complete(new LaunchResult(exitCodes, first));
         } catch (RuntimeException | Error e) {

@@ -25,8 +25,11 @@ public final class CollectiveRank {
     private static final ObjectMapper JSON = new ObjectMapper();
     /** Calls before any is timed: the JVM compiles what it has seen a few thousand times. */
     private static final int WARM_UP_CALLS = 3_000;
-    /** Algorithms take turns of so many calls, so that a busy neighbour meets all of them. */
-    private static final int TURN = 100;
+    /**
+     * Algorithms take turns of so many calls, so that a busy neighbour meets all of them, and the scheduler has the time to
+     * put ranks where each algorithm needs them.
+     */
+    private static final int TURN = 1_000;
 
     private static final int BLOCK_RUNS = 9;
     private static final long BLOCK_WARM_UP_BYTES = 1 << 29;
