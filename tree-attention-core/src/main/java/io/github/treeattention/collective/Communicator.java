@@ -66,6 +66,16 @@ public interface Communicator extends AutoCloseable {
     /** Returns when every member has called it. */
     void barrier();
 
+    /**
+     * Measures the group's links, for not much longer than 0.1 s, so that {@link AllReduceAlgorithm#AUTO} knows them. It
+     * chooses then among algorithms that give the same bits as the one it would have chosen without. A collective
+     * operation: all members call it. {@link #traffic} does not count it.
+     */
+    Calibration calibrate();
+
+    /** How an all-reduce of so many bytes that names no algorithm would go. Sends nothing. */
+    Route route(int length, ReduceOp op);
+
     /** What this member has sent so far. */
     Traffic traffic();
 

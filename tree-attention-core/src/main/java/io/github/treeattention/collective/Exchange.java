@@ -66,6 +66,12 @@ final class Exchange implements Transport.FrameHandler {
         return new Traffic(payloadBytes, payloadBytes + FrameHeader.LENGTH * messages, messages, calls);
     }
 
+    /** Forgets what was sent since a snapshot. */
+    void restoreTraffic(Traffic snapshot) {
+        payloadBytes = snapshot.payloadBytes();
+        messages = snapshot.messages();
+    }
+
     /**
      * Buffers of one operation. Offsets of the plan are places in the operation's message.
      *

@@ -17,6 +17,7 @@ final class GroupCommunicator implements Communicator {
     private final HostLayout hosts;
     private final Exchange exchange;
     private final Planner planner;
+    private CostModel costs;
 
     /** Whether a call runs; after closing it is never free again. */
     private final AtomicBoolean busy = new AtomicBoolean();
@@ -52,6 +53,7 @@ final class GroupCommunicator implements Communicator {
         AbortSignal abortOrClosed = () -> closed ? closedWhileWaiting() : abort.failure();
         exchange = new Exchange(group, transport, abortOrClosed, deadline);
         planner = new Planner(hosts, exchange.maxPayload());
+        costs = new CostModel(hosts, exchange.maxPayload(), null);
     }
 
     private Optional<AbortSignal.Failure> closedWhileWaiting() {
@@ -83,9 +85,33 @@ final class GroupCommunicator implements Communicator {
         Messages.checkWritable("message", message);
         int length = message.remaining();
         Messages.checkBlocks("message", length, op.blockLength(), exchange.maxPayload());
-        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(by, hosts, op.commutative());
+        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(by, hosts, op.commutative(), length, costs);
         Plan plan = planner.allReduce(algorithm, length, op.blockLength());
         run(Operation.ALL_REDUCE, algorithm, plan, Exchange.Buffers.inPlace(message), op);
+    }
+
+    @Override
+    public Route route(int length, ReduceOp op) {
+        Messages.checkBlocks("length", length, op.blockLength(), exchange.maxPayload());
+        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(wanted, hosts, op.commutative(), length, costs);
+        Plan plan = planner.allReduce(algorithm, length, op.blockLength());
+        return new Route(algorithm, plan.describe());
+    }
+
+    @Override
+    public Calibration calibrate() {
+        Traffic before = traffic();
+        Calibration measured = new Calibrator(this, hosts).measure();
+        exchange.restoreTraffic(before);
+        calls = before.calls();
+        costs = new CostModel(hosts, exchange.maxPayload(), measured);
+        return measured;
+    }
+
+    /** A message from one member to another and back; all others do nothing, but count it. */
+    void pingPong(ByteBuffer message, int from, int to) {
+        Plan plan = planner.pingPong(message.remaining(), from, to);
+        run(Operation.SEND_RECV, AllReduceAlgorithm.AUTO, plan, Exchange.Buffers.inPlace(message), null);
     }
 
     @Override
@@ -152,7 +178,7 @@ final class GroupCommunicator implements Communicator {
 
     @Override
     public void barrier() {
-        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(AllReduceAlgorithm.AUTO, hosts, true);
+        AllReduceAlgorithm algorithm = AlgorithmChoice.resolve(AllReduceAlgorithm.AUTO, hosts, true, 0, costs);
         run(Operation.BARRIER, algorithm, planner.barrier(algorithm), Exchange.Buffers.inPlace(EMPTY), null);
     }
 

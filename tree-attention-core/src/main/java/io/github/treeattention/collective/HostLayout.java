@@ -48,6 +48,18 @@ final class HostLayout {
         return leaders;
     }
 
+    /** The first two ranks that share a host, or an empty array. */
+    int[] firstNeighbours() {
+        for (int rank = 0; rank < all.length; rank++) {
+            for (int other = rank + 1; other < all.length; other++) {
+                if (group.host(other).equals(group.host(rank))) {
+                    return new int[] {rank, other};
+                }
+            }
+        }
+        return new int[0];
+    }
+
     boolean severalHosts() {
         return leaders.length > 1;
     }

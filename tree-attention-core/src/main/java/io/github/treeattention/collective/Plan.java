@@ -56,6 +56,18 @@ final class Plan {
         return steps[index];
     }
 
+    /** The steps in words. */
+    List<String> describe() {
+        return Arrays.stream(steps)
+                .map(step -> switch (step.action) {
+                    case SEND -> "send to rank " + step.peer;
+                    case COPY -> "take what rank " + step.peer + " sends";
+                    case REDUCE_HIGHER, REDUCE_LOWER -> "reduce what rank " + step.peer + " sends";
+                    case COPY_OWN, REDUCE_OWN -> "reduce its own";
+                })
+                .toList();
+    }
+
     int chunkOffset(Step step, int chunk) {
         return step.offset + chunk * chunkLength;
     }

@@ -115,6 +115,19 @@ final class Planner {
         return plan.build();
     }
 
+    Plan pingPong(int length, int from, int to) {
+        Plan.Builder plan = builder(1);
+        Plan.Chain chain = plan.chain(0, length);
+        if (hosts.rank() == from) {
+            chain.send(to);
+            chain.copy(to);
+        } else if (hosts.rank() == to) {
+            chain.copy(from);
+            chain.send(from);
+        }
+        return plan.build();
+    }
+
     Plan nothing() {
         return builder(1).build();
     }

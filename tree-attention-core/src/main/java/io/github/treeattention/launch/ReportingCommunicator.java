@@ -1,10 +1,12 @@
 package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AllReduceAlgorithm;
+import io.github.treeattention.collective.Calibration;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.ReduceOp;
+import io.github.treeattention.collective.Route;
 import io.github.treeattention.collective.Traffic;
 import java.nio.ByteBuffer;
 import java.time.Duration;
@@ -66,6 +68,18 @@ final class ReportingCommunicator implements Communicator {
     @Override
     public void barrier() {
         call(delegate::barrier);
+    }
+
+    @Override
+    public Calibration calibrate() {
+        Calibration[] result = new Calibration[1];
+        call(() -> result[0] = delegate.calibrate());
+        return result[0];
+    }
+
+    @Override
+    public Route route(int length, ReduceOp op) {
+        return delegate.route(length, op);
     }
 
     @Override

@@ -65,6 +65,9 @@ public abstract class AllReduceContract extends GroupTest {
                 for (Map<AllReduceAlgorithm, byte[]> other : results) {
                     assertArrayEquals(first, other.get(algorithm), algorithm + " on " + hosts);
                 }
+                for (AllReduceAlgorithm alike : AlgorithmChoice.sameBits(algorithm, worldSize)) {
+                    assertArrayEquals(first, results.get(0).get(alike), algorithm + " and " + alike + " on " + hosts);
+                }
                 assertExact(first, worldSize);
             }
         }
@@ -187,7 +190,7 @@ public abstract class AllReduceContract extends GroupTest {
     }
 
     /** Rows of one rank: some empty, some far apart in weight. */
-    private static ByteBuffer states(int rank, int rows) {
+    static ByteBuffer states(int rank, int rows) {
         Random random = new Random(31L * rank + rows);
         ByteBuffer states = direct(rows * LSE.blockLength());
         for (int row = 0; row < rows; row++) {

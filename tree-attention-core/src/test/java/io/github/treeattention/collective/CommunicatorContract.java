@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -184,6 +185,44 @@ public abstract class CommunicatorContract extends GroupTest {
             assertEquals(2L * rounds, communicator.traffic().calls());
             return null;
         });
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4, 9})
+    void shouldMeasureTheSameEverywhereAndKeepTheBits(int worldSize) throws Exception {
+        LseOp op = new LseOp(15);
+        for (List<String> hosts : hostLayouts(worldSize)) {
+            List<Calibration> measured = group(hosts, communicator -> {
+                List<ByteBuffer> before = states(communicator, op);
+                Traffic traffic = communicator.traffic();
+                Calibration calibration = communicator.calibrate();
+                assertEquals(traffic, communicator.traffic(), "what it sends is not counted");
+                assertEquals(before, states(communicator, op), "calibration must not change a bit");
+                return calibration;
+            });
+            measured.forEach(one -> assertEquals(measured.get(0), one));
+            List<Calibration.Kind> kinds = new ArrayList<>();
+            if (hosts.stream().distinct().count() < worldSize) {
+                kinds.add(Calibration.Kind.SAME_HOST);
+            }
+            if (hosts.stream().distinct().count() > 1) {
+                kinds.add(Calibration.Kind.OTHER_HOST);
+            }
+            assertEquals(
+                    kinds,
+                    measured.get(0).links().stream().map(Calibration.Link::kind).toList());
+        }
+    }
+
+    /** Short and long ones, so that different algorithms are chosen for them. */
+    private static List<ByteBuffer> states(Communicator communicator, LseOp op) {
+        List<ByteBuffer> results = new ArrayList<>();
+        for (int blocks : new int[] {1, 257, 3_000}) {
+            ByteBuffer message = AllReduceContract.states(communicator.rank(), blocks);
+            communicator.allReduce(message, op);
+            results.add(message);
+        }
+        return results;
     }
 
     @Test

@@ -4,12 +4,9 @@ import io.github.treeattention.collective.AllReduceAlgorithm;
 import io.github.treeattention.examples.InputException;
 import io.github.treeattention.examples.bench.CollectiveRank;
 import io.github.treeattention.examples.bench.OpenMpi;
-import io.github.treeattention.launch.LaunchResult;
-import io.github.treeattention.launch.Launcher;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -157,30 +154,7 @@ final class BenchCollectiveCommand implements Callable<Integer> {
         List<String> arguments =
                 new ArrayList<>(List.of(String.valueOf(heads), String.valueOf(dim), String.valueOf(calls), names));
         mebibytes.forEach(size -> arguments.add(String.valueOf((long) size << 20)));
-        List<CollectiveRank.Report> reports = new ArrayList<>();
-        try {
-            LaunchResult result = Launcher.builder(n, CollectiveRank.class.getName())
-                    .arguments(arguments)
-                    .jvmFlags(RankWorker.jvmFlags())
-                    .environment(ProcessRun.threadsPerRank(n))
-                    .output((rank, stream, line) -> {
-                        CollectiveRank.Report report = CollectiveRank.Report.parse(line);
-                        if (report == null) {
-                            console.note("[" + rank + "] " + line);
-                        } else {
-                            reports.add(report);
-                        }
-                    })
-                    .build()
-                    .run();
-            result.failure().ifPresent(failure -> {
-                throw new RankFailedException("the run failed: " + failure, ProcessRun.exitCode(failure, result));
-            });
-        } catch (IOException failure) {
-            throw new RankFailedException(
-                    "the processes could not be started: " + failure.getMessage(), ExitCode.FAILED);
-        }
-        reports.sort(Comparator.comparing(CollectiveRank.Report::rank));
-        return reports;
+        return RankReports.of(
+                n, CollectiveRank.class, arguments, CollectiveRank.Report::parse, CollectiveRank.Report::rank, console);
     }
 }

@@ -23,17 +23,30 @@ import picocli.CommandLine.Spec;
         name = "info",
         mixinStandardHelpOptions = true,
         description = "Shows which kernels are usable and why others are not, the machine, the place for Aeron's"
-                + " shared memory, and versions.")
+                + " shared memory, and versions. With --ranks also what so many ranks measure of each other.")
 final class InfoCommand implements Callable<Integer> {
     @Option(names = "--json", description = "Print JSON.")
     private boolean json;
+
+    @Option(
+            names = "--ranks",
+            paramLabel = "N",
+            description = "Start N ranks on this host, let them measure their links, and show which way their"
+                    + " all-reduces go.")
+    private Integer ranks;
 
     @Spec
     private CommandSpec spec;
 
     @Override
-    public Integer call() throws IOException {
+    public Integer call() throws IOException, InterruptedException {
+        if (ranks != null && (ranks < 1 || ranks > RankOptions.MAX_RANKS)) {
+            throw new InputException("--ranks must be 1.." + RankOptions.MAX_RANKS + ": got " + ranks);
+        }
         Map<String, Object> facts = facts();
+        if (ranks != null) {
+            facts.put("run", RunFacts.of(ranks));
+        }
         PrintWriter out = spec.commandLine().getOut();
         if (json) {
             out.println(new ObjectMapper()

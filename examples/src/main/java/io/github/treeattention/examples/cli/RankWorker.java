@@ -74,6 +74,7 @@ final class RankWorker {
             if (environment.rank() == 0) {
                 Files.deleteIfExists(file);
             }
+            session.communicator().calibrate();
             tell(task.run(session.communicator(), this::tell));
             session.communicator().barrier(); // nobody leaves while another still needs it
         }
