@@ -22,6 +22,11 @@ final class Backoff {
         round = 0;
     }
 
+    /** How long nothing has moved; 0 if for less than about a microsecond. */
+    long waitedNanos() {
+        return round > SPINS ? System.nanoTime() - waitingSince : 0;
+    }
+
     /** Nothing moved. Returns whether enough time has gone by that clocks and signals are worth a look. */
     @SuppressWarnings("ThreadPriorityCheck") // yielding hands the core to the rank waited for when ranks share cores
     boolean pause() {

@@ -76,8 +76,13 @@ public interface Communicator extends AutoCloseable {
     /** How an all-reduce of so many bytes that names no algorithm would go. Sends nothing. */
     Route route(int length, ReduceOp op);
 
+    /** What this member has counted so far. Any thread may ask. */
+    Statistics statistics();
+
     /** What this member has sent so far. */
-    Traffic traffic();
+    default Traffic traffic() {
+        return statistics().traffic();
+    }
 
     /** How long one call may take. */
     Duration deadline();

@@ -20,6 +20,7 @@ final class Exchange implements Transport.FrameHandler {
     private final Transport transport;
     private final AbortSignal abort;
     private final long deadlineNanos;
+    private final Counters counters;
     private final FrameHeader header;
     private final Backoff backoff = new Backoff();
     private final ByteBuffer scratch;
@@ -41,15 +42,13 @@ final class Exchange implements Transport.FrameHandler {
     private int current;
     private long startedAt;
 
-    private long payloadBytes;
-    private long messages;
-
     private int blamedRank;
     private String blamedFor;
     private int toldBy = CollectiveException.UNKNOWN_RANK;
     private int silentRank = CollectiveException.UNKNOWN_RANK;
 
-    Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline) {
+    Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline, Counters counters) {
+        this.counters = counters;
         this.group = group;
         this.transport = transport;
         this.abort = abort;
@@ -60,16 +59,6 @@ final class Exchange implements Transport.FrameHandler {
 
     int maxPayload() {
         return transport.maxFrameLength() - FrameHeader.LENGTH;
-    }
-
-    Traffic traffic(long calls) {
-        return new Traffic(payloadBytes, payloadBytes + FrameHeader.LENGTH * messages, messages, calls);
-    }
-
-    /** Forgets what was sent since a snapshot. */
-    void restoreTraffic(Traffic snapshot) {
-        payloadBytes = snapshot.payloadBytes();
-        messages = snapshot.messages();
     }
 
     /**
@@ -138,7 +127,12 @@ final class Exchange implements Transport.FrameHandler {
             pass++;
             boolean progress = false;
             for (int i = first; i < size; i++) {
-                progress |= isReady(i) && advance(i);
+                if (isReady(i) && advance(i)) {
+                    if (!progress) {
+                        noteWait(plan.step(i).peer());
+                    }
+                    progress = true;
+                }
             }
             while (first < size && moved[first] == plan.step(first).chunks()) {
                 first++;
@@ -151,6 +145,13 @@ final class Exchange implements Transport.FrameHandler {
             } else if (first < size && backoff.pause()) {
                 checkHealth();
             }
+        }
+    }
+
+    private void noteWait(int peer) {
+        long waited = backoff.waitedNanos();
+        if (waited > 0) {
+            counters.waited(peer, waited);
         }
     }
 
@@ -199,8 +200,7 @@ final class Exchange implements Transport.FrameHandler {
         if (!transport.offer(step.peer(), header.encode(offset, length, last), source)) {
             return false;
         }
-        payloadBytes += length;
-        messages++;
+        counters.sent(step.peer(), length);
         return true;
     }
 

@@ -15,6 +15,7 @@ final class GroupCommunicator implements Communicator {
     private final Duration deadline;
     private final AllReduceAlgorithm wanted;
     private final HostLayout hosts;
+    private final Counters counters;
     private final Exchange exchange;
     private final Planner planner;
     private CostModel costs;
@@ -24,7 +25,6 @@ final class GroupCommunicator implements Communicator {
 
     private volatile boolean closed;
     private long sequence;
-    private long calls;
     private CollectiveException broken;
 
     GroupCommunicator(
@@ -51,7 +51,8 @@ final class GroupCommunicator implements Communicator {
         }
         hosts = new HostLayout(group);
         AbortSignal abortOrClosed = () -> closed ? closedWhileWaiting() : abort.failure();
-        exchange = new Exchange(group, transport, abortOrClosed, deadline);
+        counters = new Counters(hosts);
+        exchange = new Exchange(group, transport, abortOrClosed, deadline, counters);
         planner = new Planner(hosts, exchange.maxPayload());
         costs = new CostModel(hosts, exchange.maxPayload(), null);
     }
@@ -71,8 +72,8 @@ final class GroupCommunicator implements Communicator {
     }
 
     @Override
-    public Traffic traffic() {
-        return exchange.traffic(calls);
+    public Statistics statistics() {
+        return counters.snapshot();
     }
 
     @Override
@@ -100,10 +101,9 @@ final class GroupCommunicator implements Communicator {
 
     @Override
     public Calibration calibrate() {
-        Traffic before = traffic();
+        Statistics before = statistics();
         Calibration measured = new Calibrator(this, hosts).measure();
-        exchange.restoreTraffic(before);
-        calls = before.calls();
+        counters.restore(before);
         costs = new CostModel(hosts, exchange.maxPayload(), measured);
         return measured;
     }
@@ -192,14 +192,48 @@ final class GroupCommunicator implements Communicator {
         try {
             requireUsable(operation);
             sequence++;
-            runOrBreak(operation, algorithm, plan, buffers, op);
+            CollectiveEvent event = new CollectiveEvent();
+            if (event.isEnabled()) {
+                runRecorded(event, operation, algorithm, plan, buffers, op);
+            } else {
+                runOrBreak(operation, algorithm, plan, buffers, op);
+            }
             if (worldSize() > 1) {
-                calls++;
+                counters.called();
             }
         } finally {
             busy.set(false);
             if (closed) {
                 closeTransport();
+            }
+        }
+    }
+
+    private void runRecorded(
+            CollectiveEvent event,
+            Operation operation,
+            AllReduceAlgorithm algorithm,
+            Plan plan,
+            Exchange.Buffers buffers,
+            ReduceOp op) {
+        Statistics before = statistics();
+        event.begin();
+        try {
+            runOrBreak(operation, algorithm, plan, buffers, op);
+        } finally {
+            event.end();
+            if (event.shouldCommit()) {
+                Statistics after = statistics();
+                event.rank = rank();
+                event.epoch = group.epoch();
+                event.operation = operation.toString();
+                event.algorithm = algorithm.name();
+                event.sequence = sequence;
+                event.sentBytes =
+                        after.traffic().payloadBytes() - before.traffic().payloadBytes();
+                event.waited = after.totalWaitedNanos() - before.totalWaitedNanos();
+                event.failure = broken == null ? null : broken.getMessage();
+                event.commit();
             }
         }
     }

@@ -43,6 +43,10 @@ final class HostLayout {
         return local;
     }
 
+    boolean isLocal(int member) {
+        return Arrays.binarySearch(local, member) >= 0;
+    }
+
     /** The lowest rank of each host. */
     int[] leaders() {
         return leaders;
@@ -82,10 +86,7 @@ final class HostLayout {
 
     /** Which of these members is on this host. */
     int onThisHost(int[] members) {
-        return IntStream.of(members)
-                .filter(member -> Arrays.binarySearch(local, member) >= 0)
-                .findFirst()
-                .orElseThrow();
+        return IntStream.of(members).filter(this::isLocal).findFirst().orElseThrow();
     }
 
     static int indexOf(int[] ranks, int rank) {

@@ -8,6 +8,7 @@ import io.github.treeattention.launch.Verdict.Members;
 import io.github.treeattention.launch.Verdict.Rhythm;
 import java.io.EOFException;
 import java.io.IOException;
+import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
@@ -227,7 +228,7 @@ final class ControlConnection implements AutoCloseable {
             }
         } catch (SocketTimeoutException e) {
             lost("no sign of life from the coordinator for " + rhythm.limit().toMillis() + " ms");
-        } catch (EOFException e) {
+        } catch (EOFException | SocketException e) { // reset, where it died with something unread
             lost("the coordinator has ended");
         } catch (IOException e) {
             lost("the connection to the coordinator failed: " + e.getMessage());

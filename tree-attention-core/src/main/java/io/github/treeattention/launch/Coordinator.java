@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -165,7 +166,7 @@ final class Coordinator implements AutoCloseable {
             }
         } catch (SocketTimeoutException e) {
             lost(member, "no sign of life for " + settings.heartbeatLimit().toMillis() + " ms");
-        } catch (EOFException e) {
+        } catch (EOFException | SocketException e) { // reset, where it died with something unread
             lost(member, "its control connection closed without a goodbye: the process has ended");
         } catch (IOException e) {
             lost(member, "its control connection failed: " + e.getMessage());

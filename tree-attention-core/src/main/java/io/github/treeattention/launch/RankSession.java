@@ -1,8 +1,10 @@
 package io.github.treeattention.launch;
 
+import io.github.treeattention.collective.AbortSignal;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
+import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.Transport;
 import io.github.treeattention.collective.aeron.AeronTransport;
 import java.io.IOException;
@@ -10,6 +12,9 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * One rank's membership in a run: the one thing that a rank process opens, and closes when its work is done.
@@ -27,12 +32,14 @@ import java.util.Objects;
  * ({@link Launcher.Builder#whenRankIsLost}): then survivors go on with {@link #reform}.
  */
 public final class RankSession implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(RankSession.class);
     private static final Duration MOST_PATIENCE = Duration.ofDays(1);
 
     private final RankEnvironment environment;
     private final Duration collectiveDeadline;
     private final ControlConnection control;
     private volatile Communicator communicator;
+    private SessionBean bean;
 
     private RankSession(RankEnvironment environment, Duration collectiveDeadline, ControlConnection control) {
         this.environment = environment;
@@ -69,6 +76,7 @@ public final class RankSession implements AutoCloseable {
         RankSession session = new RankSession(environment, collectiveDeadline, control);
         try {
             session.enter(control.epoch(), settings.joinDeadline());
+            session.bean = SessionBean.register(session, environment);
         } catch (RuntimeException e) {
             control.close();
             throw e;
@@ -86,6 +94,13 @@ public final class RankSession implements AutoCloseable {
             Transport transport = AeronTransport.connect(config);
             communicator = new ReportingCommunicator(
                     Communicators.over(epoch.group(), transport, epoch, collectiveDeadline), control::report);
+            ProcessGroup group = epoch.group();
+            LOG.debug(
+                    "Rank {} of {} is in epoch {} on {}",
+                    group.rank(),
+                    group.worldSize(),
+                    group.epoch(),
+                    group.host(group.rank()));
         } catch (RuntimeException e) {
             control.abort("it could not connect to the others: " + e.getMessage());
             throw e;
@@ -113,6 +128,12 @@ public final class RankSession implements AutoCloseable {
             throw new IllegalStateException("only a group that has failed can be formed anew: epoch "
                     + failed.group().epoch() + " is whole");
         }
+        LOG.warn(
+                "Rank {}: epoch {} has failed: {}; asking for the next one, {}",
+                failed.group().rank(),
+                failed.group().epoch(),
+                failed.failure().orElseThrow().reason(),
+                how);
         communicator.close();
         enter(control.reform(how, patience), patience);
     }
@@ -130,6 +151,11 @@ public final class RankSession implements AutoCloseable {
         control.onAbort(task);
     }
 
+    /** Why the current epoch has failed; empty while it is whole. */
+    Optional<AbortSignal.Failure> failure() {
+        return control.epoch().failure();
+    }
+
     /** Ends the group for everybody because of this rank: their calls fail with this reason. */
     public void abort(String reason) {
         control.abort(reason);
@@ -138,6 +164,8 @@ public final class RankSession implements AutoCloseable {
     /** Leaves in good order. The others go on without this rank as long as no call needs it. */
     @Override
     public void close() {
+        LOG.debug("Rank {} leaves: {}", communicator.rank(), communicator.statistics());
+        bean.close();
         try {
             communicator.close();
         } finally {

@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.net.ConnectException;
 import java.net.InetSocketAddress;
 import java.net.Socket;
+import java.net.SocketTimeoutException;
 import java.net.UnknownHostException;
 import java.util.concurrent.TimeUnit;
 
@@ -18,14 +19,17 @@ final class Rendezvous {
     static ControlChannel connect(RankEnvironment environment, ControlSettings settings) throws IOException {
         Token token = Token.of(environment.token());
         long deadline = System.nanoTime() + settings.joinDeadline().toNanos();
+        IOException cause = null;
         while (true) {
-            IOException cause;
             try {
                 return attempt(environment, token, settings, deadline);
             } catch (ProtocolException e) {
                 throw e;
             } catch (IOException e) {
-                cause = e; // not there yet, its name unknown yet, or too many others knock
+                // Not there yet, its name unknown yet, or too many others knock. A last try that was cut short says
+                // less.
+                boolean saysMore = e.getMessage() != null && !(e instanceof SocketTimeoutException);
+                cause = cause == null || saysMore ? e : cause;
             }
             if (System.nanoTime() - deadline >= 0) {
                 throw new IOException(

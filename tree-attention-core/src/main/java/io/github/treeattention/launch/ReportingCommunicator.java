@@ -7,7 +7,7 @@ import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.ReduceOp;
 import io.github.treeattention.collective.Route;
-import io.github.treeattention.collective.Traffic;
+import io.github.treeattention.collective.Statistics;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.function.UnaryOperator;
@@ -83,8 +83,8 @@ final class ReportingCommunicator implements Communicator {
     }
 
     @Override
-    public Traffic traffic() {
-        return delegate.traffic();
+    public Statistics statistics() {
+        return delegate.statistics();
     }
 
     @Override

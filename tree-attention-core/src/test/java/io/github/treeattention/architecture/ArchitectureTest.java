@@ -45,7 +45,7 @@ class ArchitectureTest {
                 .resideInAPackage(ROOT + "collective")
                 .should()
                 .onlyDependOnClassesThat()
-                .resideInAnyPackage("java..", "javax.crypto..", ROOT + "collective"));
+                .resideInAnyPackage("java..", "javax.crypto..", "jdk.jfr..", ROOT + "collective"));
     }
 
     @Test

@@ -2,11 +2,14 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.ReduceOp;
+import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
+import javax.management.ObjectName;
 
 /** What the ranks of the multi-process tests run. Lines on standard output tell the test what happens. */
 final class LaunchedRank {
@@ -43,6 +46,10 @@ final class LaunchedRank {
                     }
                     loop(session, Integer.MAX_VALUE);
                 }
+                case "jmx" -> {
+                    loop(session, 10);
+                    print("jmx " + overJmx(environment));
+                }
                 case "compute" -> {
                     loop(session, 10);
                     print("looping");
@@ -75,6 +82,20 @@ final class LaunchedRank {
             print("failed at " + System.currentTimeMillis() + " rank " + e.failedRank() + " " + e.getMessage());
             throw e;
         }
+    }
+
+    private static String overJmx(RankEnvironment environment) throws Exception {
+        ObjectName name = new ObjectName(
+                "io.github.treeattention:type=RankSession,job=" + environment.jobId() + ",rank=" + environment.rank());
+        StringBuilder values = new StringBuilder();
+        for (String attribute : List.of("Rank", "WorldSize", "Epoch", "Calls", "OtherHostBytes", "Failure")) {
+            values.append(attribute)
+                    .append('=')
+                    .append(ManagementFactory.getPlatformMBeanServer().getAttribute(name, attribute))
+                    .append(' ');
+        }
+        long[] waited = (long[]) ManagementFactory.getPlatformMBeanServer().getAttribute(name, "WaitedNanosByRank");
+        return values.append(waited.length).toString();
     }
 
     private static void loop(RankSession session, int count) {

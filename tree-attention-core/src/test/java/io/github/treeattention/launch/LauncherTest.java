@@ -43,6 +43,15 @@ class LauncherTest {
     }
 
     @Test
+    void shouldShowTheCountersOfARankOverJmx() throws Exception {
+        LaunchResult result = launcher(2, "jmx").build().run();
+        assertTrue(result.succeeded(), transcript::toString);
+        for (int rank = 0; rank < 2; rank++) {
+            transcript.await("jmx Rank=" + rank + " WorldSize=2 Epoch=1 Calls=10 OtherHostBytes=0 Failure= 2", 1);
+        }
+    }
+
+    @Test
     void shouldRunOneRankOnARelativeClassPath() throws Exception {
         Path here = Path.of("").toAbsolutePath();
         String relative = Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
