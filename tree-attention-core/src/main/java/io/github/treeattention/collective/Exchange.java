@@ -40,6 +40,9 @@ final class Exchange implements Transport.FrameHandler {
     private int sourceStart;
     private int targetStart;
     private int current;
+    /** All steps before it are done. */
+    private int first;
+
     private long startedAt;
 
     private int blamedRank;
@@ -88,6 +91,24 @@ final class Exchange implements Transport.FrameHandler {
             Plan steps,
             Buffers buffers,
             ReduceOp reduction) {
+        begin(kind, algorithm, number, steps, buffers, reduction);
+        try {
+            checkHealth();
+            moveAll();
+        } finally {
+            source = null;
+            target = null;
+        }
+    }
+
+    /** Prepares an operation, which {@link #pass} moves until it {@link #isDone}. */
+    void begin(
+            Operation kind,
+            AllReduceAlgorithm algorithm,
+            long number,
+            Plan steps,
+            Buffers buffers,
+            ReduceOp reduction) {
         operation = kind;
         sequence = number;
         plan = steps;
@@ -99,20 +120,6 @@ final class Exchange implements Transport.FrameHandler {
         targetBase = buffers.targetBase;
         startedAt = System.nanoTime();
         header.begin(kind, algorithm.code(), number);
-        try {
-            checkHealth();
-            moveAll();
-        } finally {
-            source = null;
-            target = null;
-        }
-    }
-
-    private static ByteBuffer view(ByteBuffer buffer) {
-        return buffer.duplicate().order(ByteOrder.LITTLE_ENDIAN);
-    }
-
-    private void moveAll() {
         int size = plan.size();
         if (moved.length < size) {
             moved = new int[size];
@@ -120,32 +127,48 @@ final class Exchange implements Transport.FrameHandler {
         }
         Arrays.fill(moved, 0, size, 0);
         Arrays.fill(movedAt, 0, size, pass);
+        first = 0;
         backoff.reset();
-        int first = 0;
+    }
+
+    private static ByteBuffer view(ByteBuffer buffer) {
+        return buffer.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    private void moveAll() {
         int passes = 0;
-        while (first < size) {
-            pass++;
-            boolean progress = false;
-            for (int i = first; i < size; i++) {
-                if (isReady(i) && advance(i)) {
-                    if (!progress) {
-                        noteWait(plan.step(i).peer());
-                    }
-                    progress = true;
-                }
-            }
-            while (first < size && moved[first] == plan.step(first).chunks()) {
-                first++;
-            }
-            if (progress) {
+        while (!isDone()) {
+            if (pass()) {
                 backoff.reset();
                 if (++passes % CHECK_INTERVAL == 0) {
                     checkHealth();
                 }
-            } else if (first < size && backoff.pause()) {
+            } else if (backoff.pause()) {
                 checkHealth();
             }
         }
+    }
+
+    boolean isDone() {
+        return first == plan.size();
+    }
+
+    /** Moves one chunk of each step that can move. Returns whether there was any. */
+    boolean pass() {
+        pass++;
+        boolean progress = false;
+        for (int i = first; i < plan.size(); i++) {
+            if (isReady(i) && advance(i)) {
+                if (!progress) {
+                    noteWait(plan.step(i).peer());
+                }
+                progress = true;
+            }
+        }
+        while (first < plan.size() && moved[first] == plan.step(first).chunks()) {
+            first++;
+        }
+        return progress;
     }
 
     private void noteWait(int peer) {
