@@ -2,6 +2,7 @@ package io.github.treeattention.examples.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
+import io.github.treeattention.examples.InputException;
 import io.github.treeattention.kernel.AttentionKernelProvider;
 import io.github.treeattention.kernel.AttentionKernels;
 import io.github.treeattention.launch.SharedMemory;
