@@ -135,6 +135,25 @@ final class SequenceExchange {
         return gather(own.reshape(batch, 1, time, 1), slices).reshape(batch, slices.total());
     }
 
+    /** Everybody's bytes, in rank order. */
+    List<byte[]> gather(byte[] own) {
+        ByteBuffer lengths = buffer(Integer.BYTES * communicator.worldSize());
+        communicator.allGather(buffer(Integer.BYTES).putInt(0, own.length), lengths);
+        int longest = 0;
+        for (int rank = 0; rank < communicator.worldSize(); rank++) {
+            longest = Math.max(longest, lengths.getInt(Integer.BYTES * rank));
+        }
+        ByteBuffer all = buffer(Math.multiplyExact(longest, communicator.worldSize()));
+        communicator.allGather(buffer(longest).put(0, own), all);
+        List<byte[]> parts = new ArrayList<>();
+        for (int rank = 0; rank < communicator.worldSize(); rank++) {
+            byte[] part = new byte[lengths.getInt(Integer.BYTES * rank)];
+            all.get(rank * longest, part);
+            parts.add(part);
+        }
+        return parts;
+    }
+
     /** Replaces an array's content by the sum over all ranks. */
     void allReduce(INDArray array) {
         ByteBuffer message = encode(array);

@@ -1,10 +1,12 @@
 package io.github.treeattention.dl4j;
 
 import io.github.treeattention.collective.Communicator;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Set;
+import org.deeplearning4j.earlystopping.scorecalc.ScoreCalculator;
 import org.deeplearning4j.nn.api.Layer;
 import org.deeplearning4j.nn.api.Model;
 import org.deeplearning4j.nn.conf.layers.ActivationLayer;
@@ -24,6 +26,9 @@ import org.deeplearning4j.nn.graph.vertex.impl.ScaleVertex;
 import org.deeplearning4j.nn.multilayer.MultiLayerNetwork;
 import org.deeplearning4j.optimize.api.BaseTrainingListener;
 import org.deeplearning4j.optimize.api.TrainingListener;
+import org.nd4j.evaluation.BaseEvaluation;
+import org.nd4j.evaluation.IEvaluation;
+import org.nd4j.linalg.dataset.api.iterator.DataSetIterator;
 
 /**
  * Runs one network on a group of processes, each with its own slice of the time axis, rank 0 with the first: every rank
@@ -92,6 +97,40 @@ public final class SequenceParallel {
         network.setListeners(withSum(network.getListeners(), new GradientSum(exchange)));
     }
 
+    /**
+     * Adds up what the ranks evaluated, each on its slice: the result of {@code network.evaluate(slices)}, or of any other
+     * evaluation of ND4J's. Every rank calls this at the same point, and every rank gets the whole.
+     *
+     * @return a new evaluation; {@code own} stays as it is
+     */
+    public static <T extends IEvaluation<T>> T merge(T own, Communicator communicator) {
+        @SuppressWarnings("unchecked") // its own class
+        Class<T> type = (Class<T>) own.getClass();
+        T whole = null;
+        for (byte[] json :
+                new SequenceExchange(communicator).gather(own.toJson().getBytes(StandardCharsets.UTF_8))) {
+            T part = BaseEvaluation.fromJson(new String(json, StandardCharsets.UTF_8), type);
+            if (whole == null) {
+                whole = part;
+            } else {
+                whole.merge(part);
+            }
+        }
+        return whole;
+    }
+
+    /**
+     * The loss over whole sequences, for early stopping: every rank gives its slices of the same batches, and all ranks find
+     * the same score, so that all stop after the same epoch and keep the same model. Conditions that look at a rank's own clock
+     * may stop one rank alone, and must not be used.
+     *
+     * @param slices this rank's slices, in batches
+     */
+    public static <T extends Model> ScoreCalculator<T> scoreCalculator(
+            DataSetIterator slices, Communicator communicator) {
+        return new SequenceScore<>(slices, new SequenceExchange(communicator));
+    }
+
     private static void distribute(Layer layer, SequenceExchange exchange) {
         Class<?> type = layer.conf().getLayer().getClass();
         if (!LAYERS.contains(type)) {
@@ -125,12 +164,11 @@ public final class SequenceParallel {
         @Override
         public void onGradientCalculation(Model model) {
             exchange.allReduce(model.getGradientsViewArray());
+            double score = SequenceScore.whole(model, model.score(), exchange);
             if (model instanceof MultiLayerNetwork network) {
-                double penalty = network.calcRegularizationScore(true);
-                network.setScore(exchange.sum(network.score() - penalty) + penalty);
+                network.setScore(score);
             } else if (model instanceof ComputationGraph graph) {
-                double penalty = graph.calcRegularizationScore(true);
-                graph.setScore(exchange.sum(graph.score() - penalty) + penalty);
+                graph.setScore(score);
             }
         }
     }

@@ -1,18 +1,21 @@
 package io.github.treeattention.dl4j;
 
+import java.io.File;
+import java.io.IOException;
+import org.deeplearning4j.nn.api.Model;
 import org.deeplearning4j.nn.api.Updater;
 import org.deeplearning4j.nn.conf.ComputationGraphConfiguration;
 import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
 import org.deeplearning4j.nn.graph.ComputationGraph;
 import org.deeplearning4j.nn.multilayer.MultiLayerNetwork;
 import org.deeplearning4j.nn.updater.graph.ComputationGraphUpdater;
+import org.deeplearning4j.util.ModelSerializer;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /**
  * Swaps the attention layers of a trained network for ours, and back. The new network has copies of the parameters and
- * the updater's state, and the iteration and epoch counts and listeners of the old one, which stays as it is. A saved
- * network goes through {@code ModelSerializer} first.
+ * the updater's state, and the iteration and epoch counts and listeners of the old one, which stays as it is.
  */
 public final class TreeAttentionConversion {
     private TreeAttentionConversion() {}
@@ -61,6 +64,24 @@ public final class TreeAttentionConversion {
     public static Converted<ComputationGraph> convert(ComputationGraph network, GradientScale scale) {
         DataType type = network.getConfiguration().getDataType();
         return swap(network, new LayerSwap(true, scale == GradientScale.STOCK, refusal(type)));
+    }
+
+    /** {@link #convert(File, GradientScale)} with true gradients. */
+    public static Converted<? extends Model> convert(File zip) throws IOException {
+        return convert(zip, GradientScale.TRUE);
+    }
+
+    /**
+     * Swaps the stock attention layers of a network that {@code ModelSerializer} saved, with its updater's state where the
+     * file has one. A normalizer in the file is not read.
+     *
+     * @return a {@link MultiLayerNetwork} or a {@link ComputationGraph}, whichever the file holds
+     * @throws IllegalArgumentException if the file holds neither
+     */
+    public static Converted<? extends Model> convert(File zip, GradientScale scale) throws IOException {
+        return SavedNetwork.isGraph(zip)
+                ? convert(ModelSerializer.restoreComputationGraph(zip, true), scale)
+                : convert(ModelSerializer.restoreMultiLayerNetwork(zip, true), scale);
     }
 
     /** Swaps ours for stock ones, where those can do what ours are set to; their gradients are doubled again. */

@@ -9,13 +9,20 @@ import static io.github.treeattention.dl4j.Nets.sequence;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.dl4j.TreeAttentionConversion.Converted;
 import io.github.treeattention.dl4j.TreeAttentionConversion.GradientScale;
 import java.io.File;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipException;
+import java.util.zip.ZipOutputStream;
+import org.deeplearning4j.nn.api.Model;
 import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
 import org.deeplearning4j.nn.conf.layers.SelfAttentionLayer;
@@ -50,9 +57,8 @@ class TreeAttentionConversionTest {
         stock.incrementEpochCount();
         File file = folder.resolve("stock.zip").toFile();
         ModelSerializer.writeModel(stock, file, true);
-        Converted<MultiLayerNetwork> converted = TreeAttentionConversion.convert(
-                ModelSerializer.restoreMultiLayerNetwork(file, true), GradientScale.STOCK);
-        MultiLayerNetwork ours = converted.network();
+        Converted<? extends Model> converted = TreeAttentionConversion.convert(file, GradientScale.STOCK);
+        MultiLayerNetwork ours = assertInstanceOf(MultiLayerNetwork.class, converted.network());
         assertEquals(
                 """
                         layer0: SelfAttentionLayer -> TreeSelfAttentionLayer
@@ -99,6 +105,31 @@ class TreeAttentionConversionTest {
         }
         assertEquals(0, difference(stock.params(), ours.params()), 1e-10);
         assertEquals(0, difference(stock.params(), back.params()), 1e-10);
+    }
+
+    @Test
+    void shouldConvertSavedGraphsAndRefuseOtherFiles(@TempDir Path folder) throws IOException {
+        ComputationGraph stock = Nets.graph(new Adam(0.01), WorkspaceMode.NONE, Nets.stock());
+        Path file = folder.resolve("graph.zip");
+        ModelSerializer.writeModel(stock, file.toFile(), false); // without the updater's state
+        INDArray x = features(2, 5);
+        ComputationGraph ours = assertInstanceOf(
+                ComputationGraph.class,
+                TreeAttentionConversion.convert(file.toFile()).network());
+        assertEquals(0, difference(stock.outputSingle(x), ours.outputSingle(x)), 1e-13);
+        Path text = Files.writeString(folder.resolve("text.zip"), "no archive");
+        assertThrows(ZipException.class, () -> TreeAttentionConversion.convert(text.toFile()));
+        Path other = folder.resolve("other.zip");
+        for (String[] entry : new String[][] {{"readme", "{}"}, {"configuration.json", "{\"a\": 1}"}}) {
+            try (ZipOutputStream zip = new ZipOutputStream(Files.newOutputStream(other))) {
+                zip.putNextEntry(new ZipEntry(entry[0]));
+                zip.write(entry[1].getBytes(StandardCharsets.UTF_8));
+            }
+            IllegalArgumentException refused =
+                    assertThrows(IllegalArgumentException.class, () -> TreeAttentionConversion.convert(other.toFile()));
+            String wanted = entry[0].equals("readme") ? "there is none in" : "has neither";
+            assertTrue(refused.getMessage().contains(wanted), refused.getMessage());
+        }
     }
 
     @Test
