@@ -13,19 +13,19 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
 /** Runs the ranks of a group as threads of this JVM. */
-final class Ranks {
+public final class Ranks {
     private static final Duration COLLECTIVE_DEADLINE = Duration.ofSeconds(60);
     private static final long TEST_DEADLINE_SECONDS = 240;
 
     private Ranks() {}
 
     /** What one rank does. */
-    interface Work<T> {
+    public interface Work<T> {
         T run(Communicator communicator) throws Exception;
     }
 
     /** Runs the work on every rank and returns what each gave, by rank. A failure of any rank fails the test. */
-    static <T> List<T> run(int worldSize, Work<T> work) throws Exception {
+    public static <T> List<T> run(int worldSize, Work<T> work) throws Exception {
         List<Communicator> members = Communicators.inProcess(worldSize, COLLECTIVE_DEADLINE);
         ExecutorService threads = Executors.newFixedThreadPool(worldSize);
         try {

@@ -63,7 +63,8 @@ final class RingBlocks {
         current = fit(current, largest + (withGradients ? gradients : 0));
         next = fit(next, largest + (withGradients ? gradients : 0));
         own = fit(own, withGradients ? gradients : 0);
-        block(0).encode(inputs.keys(), inputs.values(), current);
+        next.clear(); // the last call left the lengths of its own messages
+        block(0).encode(inputs.keys(), inputs.values(), current.clear());
         trace = new ArrayList<>();
         exchange = null;
     }

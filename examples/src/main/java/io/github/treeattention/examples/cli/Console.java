@@ -23,6 +23,11 @@ final class Console implements AutoCloseable {
 
     /** Shows how far a task is; a task is over when done reaches total, or another begins. */
     void progress(String name, String unit, long done, long total) {
+        progress(name, unit, done, total, "");
+    }
+
+    /** The same, with a word on how it goes. */
+    void progress(String name, String unit, long done, long total, String more) {
         if (!name.equals(task)) {
             finish();
             task = name;
@@ -38,10 +43,11 @@ final class Console implements AutoCloseable {
             }
         }
         if (bar != null) {
+            bar.setExtraMessage(more);
             bar.stepTo(done);
         } else if (done == total || System.nanoTime() - lastLineNs > LINE_INTERVAL_NS) {
             lastLineNs = System.nanoTime();
-            err.println(name + ": " + done + " of " + total + " " + unit);
+            err.println(name + ": " + done + " of " + total + " " + unit + (more.isEmpty() ? "" : ", " + more));
         }
         if (done >= total) {
             finish();

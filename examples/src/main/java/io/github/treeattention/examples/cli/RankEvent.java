@@ -4,6 +4,7 @@ import com.fasterxml.jackson.annotation.JsonSubTypes;
 import com.fasterxml.jackson.annotation.JsonTypeInfo;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.treeattention.examples.train.Training;
 import java.util.List;
 import java.util.Optional;
 
@@ -14,7 +15,11 @@ import java.util.Optional;
     @JsonSubTypes.Type(value = RankEvent.Token.class, name = "token"),
     @JsonSubTypes.Type(value = RankEvent.Finished.class, name = "finished"),
     @JsonSubTypes.Type(value = RankEvent.Answer.class, name = "answer"),
-    @JsonSubTypes.Type(value = RankEvent.Evaluated.class, name = "evaluated")
+    @JsonSubTypes.Type(value = RankEvent.Evaluated.class, name = "evaluated"),
+    @JsonSubTypes.Type(value = RankEvent.Began.class, name = "began"),
+    @JsonSubTypes.Type(value = RankEvent.Stepped.class, name = "stepped"),
+    @JsonSubTypes.Type(value = RankEvent.Saved.class, name = "saved"),
+    @JsonSubTypes.Type(value = RankEvent.Trained.class, name = "trained")
 })
 sealed interface RankEvent {
     ObjectMapper JSON = new ObjectMapper();
@@ -53,8 +58,32 @@ sealed interface RankEvent {
      */
     record Evaluated(long kvBytes, long sentBytes) implements Last {}
 
+    /**
+     * Training begins, or goes on.
+     *
+     * @param step after which it goes on; 0 where it begins
+     * @param weightBytes what the rank holds for weights, gradients and moments
+     * @param activationBytes what it holds for activations
+     */
+    record Began(int rank, int step, long weightBytes, long activationBytes) implements RankEvent {}
+
+    /** A step of training is done; rank 0 only. */
+    record Stepped(Training.Step step) implements RankEvent {}
+
+    /** A checkpoint has been written; rank 0 only. */
+    record Saved(int step, String file) implements RankEvent {}
+
+    /**
+     * A rank has done its part of a training.
+     *
+     * @param heldOutLoss in nats a token; null where nothing was held out
+     * @param sentBytes payload bytes that it sent
+     */
+    record Trained(int rank, Double heldOutLoss, long weightBytes, long activationBytes, long sentBytes)
+            implements Last {}
+
     /** What a rank says once, at its end. */
-    sealed interface Last extends RankEvent permits Finished, Evaluated {}
+    sealed interface Last extends RankEvent permits Finished, Evaluated, Trained {}
 
     default String toJson() {
         try {

@@ -10,11 +10,12 @@ import java.util.function.Consumer;
 @JsonTypeInfo(use = JsonTypeInfo.Id.NAME, property = "job")
 @JsonSubTypes({
     @JsonSubTypes.Type(value = GenerationJob.class, name = "generation"),
-    @JsonSubTypes.Type(value = EvaluationJob.class, name = "evaluation")
+    @JsonSubTypes.Type(value = EvaluationJob.class, name = "evaluation"),
+    @JsonSubTypes.Type(value = TrainingJob.class, name = "training")
 })
-sealed interface RankJob permits GenerationJob, EvaluationJob {
+sealed interface RankJob permits GenerationJob, EvaluationJob, TrainingJob {
 
-    /** Absolute path of the model, which every rank reads before the ranks meet. */
+    /** Absolute path of the largest file or folder that every rank reads before the ranks meet. */
     String model();
 
     /** How long one collective call may take. */

@@ -69,6 +69,11 @@ final class RankOptions {
     }
 
     private String checkedKernel() {
+        return checkedKernel(kernel);
+    }
+
+    /** A kernel that is usable here, or null for the best one. */
+    static String checkedKernel(String kernel) {
         String name = kernel != null ? kernel : System.getProperty(AttentionKernels.PROPERTY);
         if (name == null || name.isEmpty()) {
             return null;

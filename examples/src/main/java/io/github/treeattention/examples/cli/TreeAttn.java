@@ -18,6 +18,7 @@ import picocli.CommandLine.Spec;
             DemoCommand.class,
             GenerateCommand.class,
             EvalCommand.class,
+            TrainCommand.class,
             LaunchCommand.class,
             BenchCommand.class,
             InfoCommand.class,

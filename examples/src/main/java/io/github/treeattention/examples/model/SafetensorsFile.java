@@ -23,7 +23,7 @@ import java.util.Map;
  * A safetensors file: eight bytes of header length, a JSON header, then the tensors back to back. The same rules hold as
  * in the format's own reader: tensors neither overlap nor leave holes, and together they fill the file.
  */
-final class SafetensorsFile implements Closeable {
+public final class SafetensorsFile implements Closeable {
     private static final int LENGTH_BYTES = Long.BYTES;
     /** The format's own limit. */
     private static final long MAX_HEADER_BYTES = 100_000_000;
@@ -36,6 +36,7 @@ final class SafetensorsFile implements Closeable {
     private final Path file;
     private final FileChannel channel;
     private final long dataStart;
+    private final Map<String, String> metadata = new LinkedHashMap<>();
     private final Map<String, Tensor> tensors;
 
     /**
@@ -72,8 +73,12 @@ final class SafetensorsFile implements Closeable {
         checkLayout(length - dataStart);
     }
 
-    /** Opens a file and checks its header; no tensor is read. */
-    static SafetensorsFile open(Path file) throws IOException {
+    /**
+     * Opens a file and checks its header; no tensor is read.
+     *
+     * @throws ModelFormatException if it breaks a rule of the format
+     */
+    public static SafetensorsFile open(Path file) throws IOException {
         FileChannel channel = FileChannel.open(file, StandardOpenOption.READ);
         try {
             return new SafetensorsFile(file, channel);
@@ -91,7 +96,7 @@ final class SafetensorsFile implements Closeable {
                 String name = parser.currentName();
                 expect(parser, parser.nextToken(), JsonToken.START_OBJECT);
                 if (name.equals("__metadata__")) {
-                    parser.skipChildren();
+                    readMetadata(parser);
                 } else {
                     found.put(name, tensor(parser, name));
                 }
@@ -106,6 +111,15 @@ final class SafetensorsFile implements Closeable {
             throw new ModelFormatException(file, "the header must be JSON: " + failure.getMessage(), failure);
         }
         return found;
+    }
+
+    private void readMetadata(JsonParser parser) throws IOException {
+        while (parser.nextToken() == JsonToken.FIELD_NAME) {
+            String name = parser.currentName();
+            expect(parser, parser.nextToken(), JsonToken.VALUE_STRING);
+            metadata.put(name, parser.getText());
+        }
+        expect(parser, parser.currentToken(), JsonToken.END_OBJECT);
     }
 
     private Tensor tensor(JsonParser parser, String name) throws IOException {
@@ -168,6 +182,36 @@ final class SafetensorsFile implements Closeable {
         if (at != dataBytes) {
             throw broken("the tensors must fill the file: want " + at + " bytes of data, got " + dataBytes);
         }
+    }
+
+    /** What the writer noted beside the tensors; both are free text. */
+    public Map<String, String> metadata() {
+        return Map.copyOf(metadata);
+    }
+
+    /**
+     * Reads a float32 tensor.
+     *
+     * @param target little-endian; takes it from its position on, which moves behind it
+     * @throws ModelFormatException if it is not there, or of another type or shape
+     * @throws IOException if the file cannot be read
+     */
+    public void readFloats(TensorShape shape, ByteBuffer target) throws IOException {
+        Tensor tensor = tensors.get(shape.name());
+        if (tensor == null) {
+            throw broken("the tensor '" + shape.name() + "' must be there: it is not");
+        }
+        WeightSource.Slice slice = slice(tensor, shape.rows(), shape.columns());
+        if (slice.type() != StorageType.F32) {
+            throw broken("'" + shape.name() + "' must be F32: got " + slice.type());
+        }
+        ByteBuffer part = target.slice(target.position(), Math.toIntExact(slice.count() * Float.BYTES));
+        while (part.hasRemaining()) {
+            if (channel.read(part, slice.offset() + part.position()) < 0) {
+                throw broken("the file became shorter while it was read");
+            }
+        }
+        target.position(target.position() + part.limit());
     }
 
     Map<String, Tensor> tensors() {

@@ -75,6 +75,16 @@ final class TokenPieces {
         return bytes.toByteArray();
     }
 
+    /** The character that byte-level BPE writes for a byte. */
+    static char character(int value) {
+        for (char c = 0; c < BYTE_OF_CHARACTER.length; c++) {
+            if (BYTE_OF_CHARACTER[c] == value) {
+                return c;
+            }
+        }
+        throw new IllegalArgumentException("a byte is 0..255: got " + value);
+    }
+
     private static boolean hasByteLevelDecoder(JsonNode decoder) {
         if ("ByteLevel".equals(decoder.path("type").asText())) {
             return true;

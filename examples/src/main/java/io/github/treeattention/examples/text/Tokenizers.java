@@ -36,6 +36,16 @@ public final class Tokenizers {
         throw new ModelFormatException(home, "a tokenizer lies beside the model: looked for " + candidates);
     }
 
+    /**
+     * A tokenizer.json that is not beside a model.
+     *
+     * @param config whose vocabulary and special tokens it must have
+     * @throws ModelFormatException if it is broken, or of another size
+     */
+    public static Tokenizer ofFile(Path file, LlamaConfig config) {
+        return open(file, config, false);
+    }
+
     private static Tokenizer open(Path file, LlamaConfig config, boolean llama2c) {
         try {
             return llama2c ? Llama2cTokenizer.read(file, config) : JsonTokenizer.read(file, config);

@@ -1,15 +1,8 @@
 package io.github.treeattention.examples.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import java.io.BufferedReader;
-import java.io.IOException;
-import java.io.InputStreamReader;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Timeout;
@@ -24,66 +17,31 @@ class KilledRankTest {
     @ValueSource(strings = {"cli.RankWorker", "DriverMain"})
     @Timeout(value = 1, unit = TimeUnit.MINUTES)
     void shouldEndTheRunWithATypedError(String victim) throws Exception {
-        Process command = new ProcessBuilder(List.of(
-                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                        "--add-exports",
-                        "java.base/jdk.internal.misc=ALL-UNNAMED",
-                        "-cp",
-                        System.getProperty("java.class.path"),
-                        TreeAttn.class.getName(),
-                        "generate",
-                        "--model",
-                        "../models/kjv-llama",
-                        "--prompt",
-                        "And it came to pass",
-                        "--max-tokens",
-                        "100000",
-                        "--ranks",
-                        "3"))
-                .redirectErrorStream(true)
-                .start();
-        try (BufferedReader output =
-                new BufferedReader(new InputStreamReader(command.getInputStream(), StandardCharsets.UTF_8))) {
-            StringBuilder text = new StringBuilder();
-            for (String line = ""; !line.contains("reading on 3 processes"); line = output.readLine()) {
-                assertNotNull(line, text::toString);
-                text.append(line).append('\n');
-            }
-            List<ProcessHandle> processes = command.descendants().toList();
+        long pid;
+        try (RunningCommand command = new RunningCommand(
+                "generate",
+                "--model",
+                "../models/kjv-llama",
+                "--prompt",
+                "And it came to pass",
+                "--max-tokens",
+                "100000",
+                "--ranks",
+                "3")) {
+            pid = command.pid();
+            assertTrue(command.readTo("reading on 3 processes"), command::text);
+            List<ProcessHandle> processes = command.processes();
             assertEquals(4, processes.size(), "three ranks and a media driver");
-            kill(command, victim);
+            assertTrue(command.kill(victim));
             long killedNs = System.nanoTime();
-            for (String line = output.readLine(); line != null; line = output.readLine()) {
-                text.append(line).append('\n');
-            }
-            assertTrue(command.waitFor(10, TimeUnit.SECONDS));
+            int exitCode = command.end();
             long tookNs = System.nanoTime() - killedNs;
             System.out.println("kill -9 of a " + victim + ": ended after " + tookNs / 1_000_000 + " ms");
-            assertEquals(ExitCode.PEER_FAILED, command.exitValue(), text::toString);
-            assertTrue(text.toString().contains("treeattn: the run failed: "), text::toString);
+            assertEquals(ExitCode.PEER_FAILED, exitCode, command::text);
+            assertTrue(command.text().contains("treeattn: the run failed: "), command::text);
             assertTrue(tookNs < LIMIT_NS, "took " + tookNs / 1_000_000 + " ms");
             assertTrue(processes.stream().noneMatch(ProcessHandle::isAlive), processes::toString);
-        } finally {
-            command.descendants().forEach(ProcessHandle::destroyForcibly);
-            command.destroyForcibly();
         }
-        assertEquals(List.of(), Treeattn.jobDirectories(command.pid()));
-    }
-
-    private static void kill(Process command, String mainClass) {
-        ProcessHandle victim = command.descendants()
-                .filter(process -> commandLine(process).contains(mainClass))
-                .findFirst()
-                .orElseThrow();
-        assertTrue(victim.destroyForcibly());
-    }
-
-    /** ProcessHandle gives up on command lines longer than a page, which class paths are. */
-    private static String commandLine(ProcessHandle process) {
-        try {
-            return Files.readString(Path.of("/proc", String.valueOf(process.pid()), "cmdline"));
-        } catch (IOException ended) {
-            return "";
-        }
+        assertEquals(List.of(), Treeattn.jobDirectories(pid));
     }
 }
