@@ -108,10 +108,13 @@ public record EnergyCost(int heads, int kvHeads, int dim, int length) {
         double energy(AttentionKernel kernel) {
             int narrow = state.valueDim();
             float scale = (float) spec.scale();
+            float[] scaled = new float[dim];
             for (int row = 0; row < heads * length; row++) {
+                q.get(row * dim, scaled);
                 for (int d = 0; d < dim; d++) {
-                    wideQueries.put((2 * row) * dim + d, scale * q.get(row * dim + d));
+                    scaled[d] *= scale;
                 }
+                wideQueries.put((2 * row) * dim, scaled);
                 wideQueries.put((2 * row + 1) * dim, zeta, row * dim, dim);
             }
             int rowBytes = dim * Float.BYTES;
