@@ -1,5 +1,6 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.Dropout;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -24,7 +25,13 @@ abstract class AttentionOp extends JavaOp {
         addOptions(options);
     }
 
+    /** @throws IllegalArgumentException if there is dropout: the graph would drop the same weights in every step */
     final void addOptions(AttentionOptions options) {
+        if (options.dropout().isActive()) {
+            throw new IllegalArgumentException(
+                    "dropout is not offered in graphs, which have no training step to draw anew"
+                            + " in: use the layers or ArrayAttention");
+        }
         addTArgument(options.scale(), options.softCap());
         addIArgument(options.causal() ? 1 : 0, options.queryOffset(), options.slidingWindow());
     }
@@ -35,7 +42,8 @@ abstract class AttentionOp extends JavaOp {
                 getIArgument(0) != 0,
                 getIArgument(1),
                 Math.toIntExact(getIArgument(2)),
-                getTArgument(1));
+                getTArgument(1),
+                Dropout.NONE);
     }
 
     /** The input at an index that only some calls have, such as a mask. */

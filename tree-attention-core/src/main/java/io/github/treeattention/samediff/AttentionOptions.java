@@ -12,13 +12,17 @@ import io.github.treeattention.attention.Dropout;
  *     at {@code queryOffset + i}; only masks read it; negative where the keys are a later part of a sequence
  * @param slidingWindow how many positions a query sees, its own included; 0 for all; needs {@code causal}
  * @param softCap {@code cap * tanh(score / cap)} is applied to scaled scores; 0 for none
+ * @param dropout which weights are dropped, by the same positions; not offered in graphs, which have no training step to
+ *     draw anew in
  */
-public record AttentionOptions(double scale, boolean causal, long queryOffset, int slidingWindow, double softCap) {
-    private static final AttentionOptions DEFAULTS = new AttentionOptions(Double.NaN, false, 0, 0, 0);
+public record AttentionOptions(
+        double scale, boolean causal, long queryOffset, int slidingWindow, double softCap, Dropout dropout) {
+    private static final AttentionOptions DEFAULTS = new AttentionOptions(Double.NaN, false, 0, 0, 0, Dropout.NONE);
 
     public AttentionOptions {
         // Checked where the spec states the rules, so that there is one wording.
-        toSpec(1, 1, 1, 1, scale, causal, slidingWindow, softCap);
+        double factor = Double.isNaN(scale) ? 1 : scale;
+        new AttentionSpec(1, 1, 1, 1, factor, causal, slidingWindow, softCap, dropout);
     }
 
     /** Full attention, scale {@code 1 / sqrt(headDim)}, no masks. */
@@ -27,40 +31,31 @@ public record AttentionOptions(double scale, boolean causal, long queryOffset, i
     }
 
     public AttentionOptions withScale(double newScale) {
-        return new AttentionOptions(newScale, causal, queryOffset, slidingWindow, softCap);
+        return new AttentionOptions(newScale, causal, queryOffset, slidingWindow, softCap, dropout);
     }
 
     public AttentionOptions withCausal(boolean newCausal) {
-        return new AttentionOptions(scale, newCausal, queryOffset, slidingWindow, softCap);
+        return new AttentionOptions(scale, newCausal, queryOffset, slidingWindow, softCap, dropout);
     }
 
     public AttentionOptions withQueryOffset(long newQueryOffset) {
-        return new AttentionOptions(scale, causal, newQueryOffset, slidingWindow, softCap);
+        return new AttentionOptions(scale, causal, newQueryOffset, slidingWindow, softCap, dropout);
     }
 
     public AttentionOptions withSlidingWindow(int newSlidingWindow) {
-        return new AttentionOptions(scale, causal, queryOffset, newSlidingWindow, softCap);
+        return new AttentionOptions(scale, causal, queryOffset, newSlidingWindow, softCap, dropout);
     }
 
     public AttentionOptions withSoftCap(double newSoftCap) {
-        return new AttentionOptions(scale, causal, queryOffset, slidingWindow, newSoftCap);
+        return new AttentionOptions(scale, causal, queryOffset, slidingWindow, newSoftCap, dropout);
+    }
+
+    public AttentionOptions withDropout(Dropout newDropout) {
+        return new AttentionOptions(scale, causal, queryOffset, slidingWindow, softCap, newDropout);
     }
 
     AttentionSpec spec(int heads, int kvHeads, int headDim, int valueDim) {
-        return toSpec(heads, kvHeads, headDim, valueDim, scale, causal, slidingWindow, softCap);
-    }
-
-    private static AttentionSpec toSpec(
-            int heads,
-            int kvHeads,
-            int headDim,
-            int valueDim,
-            double scale,
-            boolean causal,
-            int slidingWindow,
-            double softCap) {
         double factor = Double.isNaN(scale) ? 1 / Math.sqrt(headDim) : scale;
-        return new AttentionSpec(
-                heads, kvHeads, headDim, valueDim, factor, causal, slidingWindow, softCap, Dropout.NONE);
+        return new AttentionSpec(heads, kvHeads, headDim, valueDim, factor, causal, slidingWindow, softCap, dropout);
     }
 }

@@ -60,6 +60,15 @@ record AttentionProblem(
         return new long[] {batch, spec.heads(), queries};
     }
 
+    /** Position of the first key: 0, or as much more as it takes for no position to be negative. */
+    long firstKeyPosition() {
+        return Math.max(0, -queryOffset);
+    }
+
+    long queryPosition(int query) {
+        return queryOffset + firstKeyPosition() + query;
+    }
+
     /** First key that the query at this index may see, by position alone. */
     int firstKey(int query) {
         if (spec.slidingWindow() == 0) {

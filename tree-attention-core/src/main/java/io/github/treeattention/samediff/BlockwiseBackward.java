@@ -114,12 +114,14 @@ final class BlockwiseBackward {
         private final DenseArray.Rows queryRows;
         private final DenseArray.Rows dOutRows;
         private final DenseArray.Rows dQueryRows;
+        private final int number;
         private final double[] lse;
         private final double[] delta;
 
         Head(int batchRow, int head) {
             AttentionSpec spec = problem.spec();
             int valueDim = spec.valueDim();
+            this.number = head;
             this.queryRows = problem.queryRows(problem.q(), batchRow, head, spec.headDim());
             this.dQueryRows = problem.queryRows(arrays.dQ, batchRow, head, spec.headDim());
             this.dOutRows = problem.queryRows(arrays.dOut, batchRow, head, valueDim);
@@ -177,7 +179,9 @@ final class BlockwiseBackward {
             tile.score(query, first, count, keys.keyTransposed, keys.from, keys.count);
             ScoreTile.products(dOut, problem.spec().valueDim(), count, keys.valueTransposed, dWeight);
             for (int i = 0; i < count; i++) {
+                tile.drop(dWeight, i, head.number, first + i, keys.from, keys.count);
                 row(i, head.lse[first + i], head.delta[first + i]);
+                tile.drop(tile.scores, i, head.number, first + i, keys.from, keys.count);
             }
             ScoreTile.addProduct(keys.dValue, problem.spec().valueDim(), keys.count, weightsByKey, dOut, count);
             ScoreTile.addProduct(keys.dKey, problem.spec().headDim(), keys.count, dScoresByKey, query, count);

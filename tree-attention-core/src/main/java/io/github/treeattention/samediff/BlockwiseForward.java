@@ -5,7 +5,7 @@ import java.util.Arrays;
 import java.util.stream.IntStream;
 
 /**
- * Attention in plain Java with float64 sums, for what kernels do not take: DOUBLE arrays and masks with holes. Memory is
+ * Attention in plain Java with float64 sums, for what kernels do not take: DOUBLE arrays. Memory is
  * a tile; (batch, head) pairs run on the common pool, each in a fixed order, so a call repeats bit for bit.
  */
 final class BlockwiseForward {
@@ -31,7 +31,7 @@ final class BlockwiseForward {
         DenseArray.Rows queryRows = problem.queryRows(problem.q(), batchRow, head, spec.headDim());
         DenseArray.Rows outRows = problem.queryRows(out, batchRow, head, spec.valueDim());
         DenseArray.Rows lseRows = problem.queryRows(lse, batchRow, head, 1);
-        Block block = new Block(problem, batchRow, head / spec.groupSize());
+        Block block = new Block(problem, batchRow, head);
         for (int first = 0; first < problem.queries(); first += ScoreTile.QUERIES) {
             int count = Math.min(ScoreTile.QUERIES, problem.queries() - first);
             queryRows.load(first, count, block.query);
@@ -48,6 +48,7 @@ final class BlockwiseForward {
         private final DenseArray.Rows valueRows;
         private final ScoreTile tile;
         private final ScoreTile.Factors weights;
+        private final int head;
         private final int valueDim;
         private final double[] query;
         private final double[] key;
@@ -58,9 +59,11 @@ final class BlockwiseForward {
         private final double[] max = new double[ScoreTile.QUERIES];
         private final double[] lse = new double[ScoreTile.QUERIES];
 
-        Block(AttentionProblem problem, int batchRow, int kvHead) {
+        Block(AttentionProblem problem, int batchRow, int head) {
+            int kvHead = head / problem.spec().groupSize();
             int headDim = problem.spec().headDim();
             this.problem = problem;
+            this.head = head;
             this.valueDim = problem.spec().valueDim();
             this.keyRows = problem.keyRows(problem.k(), batchRow, kvHead, headDim);
             this.valueRows = problem.keyRows(problem.v(), batchRow, kvHead, valueDim);
@@ -87,6 +90,7 @@ final class BlockwiseForward {
                     tile.score(query, first, count, keyTransposed, from, keyCount);
                     for (int i = 0; i < count; i++) {
                         weigh(i, keyCount);
+                        tile.drop(tile.scores, i, head, first + i, from, keyCount);
                     }
                     ScoreTile.addProduct(sum, valueDim, count, weights, value, keyCount);
                 }

@@ -8,9 +8,8 @@ import io.github.treeattention.kernel.AttentionKernels;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.List;
-import org.nd4j.linalg.api.ndarray.INDArray;
 
-/** The gradient of FLOAT attention through the fastest kernel, straight into the gradients' memory where nothing masks. */
+/** The gradient of FLOAT attention through the fastest kernel, straight into the gradients' memory. */
 final class KernelBackward {
     private final AttentionProblem problem;
     private final BlockwiseBackward.Gradients arrays;
@@ -42,51 +41,19 @@ final class KernelBackward {
         List<FloatBuffer> keys = new ArrayList<>();
         List<FloatBuffer> values = new ArrayList<>();
         for (int b = first; b < first + count; b++) {
-            keys.add(target(arrays.dK(), b, spec.headDim(), inputs));
-            values.add(target(arrays.dV(), b, spec.valueDim(), inputs));
+            keys.add(memory(arrays.dK(), b, spec.headDim()));
+            values.add(memory(arrays.dV(), b, spec.valueDim()));
         }
         FloatBuffer queries = arrays.dQ()
                 .bytes(first * rows * spec.headDim(), count * rows * spec.headDim())
                 .asFloatBuffer();
         kernel.backward(
-                spec,
+                inputs.spec(first),
                 inputs.queries(first, count),
                 inputs.shards(first, count),
                 state,
                 stateGradient,
                 new AttentionGradients(queries, keys, values));
-        for (int b = first; b < first + count; b++) {
-            scatter(keys.get(b - first), arrays.dK(), b, spec.headDim());
-            scatter(values.get(b - first), arrays.dV(), b, spec.valueDim());
-        }
-    }
-
-    /** The gradient's own memory where all keys are seen; else memory for those that are. */
-    private FloatBuffer target(DenseArray gradient, int b, int dim, KernelInputs inputs) {
-        int seen = problem.mask().count(b);
-        if (seen == problem.keys()) {
-            return memory(gradient, b, dim);
-        }
-        INDArray scratch = inputs.allocate((long) problem.spec().kvHeads() * Math.max(1, seen) * dim);
-        scratch.assign(0);
-        return DenseArray.of(scratch).bytes(0, scratch.length()).asFloatBuffer();
-    }
-
-    /** Puts the rows of the seen keys, {@code [kvHeads][seen][dim]}, to their places. */
-    private void scatter(FloatBuffer seenRows, DenseArray gradient, int b, int dim) {
-        if (problem.mask().count(b) == problem.keys()) {
-            return;
-        }
-        FloatBuffer all = memory(gradient, b, dim);
-        int from = 0;
-        for (int head = 0; head < problem.spec().kvHeads(); head++) {
-            for (int key = 0; key < problem.keys(); key++) {
-                if (problem.mask().sees(b, key)) {
-                    all.put((head * problem.keys() + key) * dim, seenRows, from, dim);
-                    from += dim;
-                }
-            }
-        }
     }
 
     private FloatBuffer memory(DenseArray gradient, int b, int dim) {

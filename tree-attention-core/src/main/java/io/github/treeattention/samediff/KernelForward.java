@@ -17,7 +17,7 @@ final class KernelForward {
             try (KernelInputs inputs = new KernelInputs(problem)) {
                 count = Math.min(inputs.rowsAtOnce(), problem.batch() - first);
                 AttentionState state = inputs.state(count);
-                kernel.partial(problem.spec(), inputs.queries(first, count), inputs.shards(first, count), state);
+                kernel.partial(inputs.spec(first), inputs.queries(first, count), inputs.shards(first, count), state);
                 split(state.rows(), out, lse, first * rows, count * rows);
             }
         }

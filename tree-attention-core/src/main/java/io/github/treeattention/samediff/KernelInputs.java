@@ -1,12 +1,13 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
-import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -15,11 +16,7 @@ import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
 
-/**
- * A FLOAT problem as kernels take it, straight from the arrays' memory. Kernels know no key mask: a row whose visible
- * keys are a prefix becomes a shorter shard, other rows have theirs gathered, which is exact as long as no mask by
- * position tells the gathered keys apart. Owns scratch memory until it is closed.
- */
+/** A FLOAT problem as kernels take it, straight from the arrays' memory. Owns scratch memory until it is closed. */
 final class KernelInputs implements AutoCloseable {
     private final AttentionProblem problem;
     private final KvLayout layout;
@@ -44,11 +41,6 @@ final class KernelInputs implements AutoCloseable {
         if (largest > Integer.MAX_VALUE) {
             return false; // one batch row is beyond what buffers and pages can address
         }
-        for (int b = 0; spec.causal() && b < problem.batch(); b++) {
-            if (!problem.mask().isOneStretch(b)) {
-                return false;
-            }
-        }
         return true;
     }
 
@@ -66,8 +58,38 @@ final class KernelInputs implements AutoCloseable {
                 .bytes(first * rows * spec.headDim(), count * rows * spec.headDim())
                 .asFloatBuffer();
         long[] positions = new long[count];
-        Arrays.fill(positions, problem.queryOffset() + shift());
-        return new Queries(values, count, spec.heads(), problem.queries(), spec.headDim(), positions);
+        Arrays.fill(positions, problem.queryPosition(0));
+        return new Queries(values, count, spec.heads(), problem.queries(), spec.headDim(), positions)
+                .withMask(mask(first, count));
+    }
+
+    /** What a call's batch rows compute: their dropout is that of their places in the batch. */
+    AttentionSpec spec(int first) {
+        Dropout dropout = problem.spec().dropout();
+        return problem.spec().withDropout(dropout.withFirstBatchRow(dropout.firstBatchRow() + first));
+    }
+
+    /** Ranges where each row's visible keys lie side by side, since kernels skip what lies outside of one. */
+    private AttentionMask mask(int first, int count) {
+        KeyMask keys = problem.mask();
+        if (keys.seesAll()) {
+            return AttentionMask.NONE;
+        }
+        boolean stretches = true;
+        for (int b = first; b < first + count; b++) {
+            stretches &= keys.isOneStretch(b);
+        }
+        int shift = Math.toIntExact(problem.firstKeyPosition());
+        long[] ranges = new long[2 * count];
+        boolean[][] visible = new boolean[count][shift + problem.keys()];
+        for (int b = 0; b < count; b++) {
+            ranges[2 * b] = problem.firstKeyPosition() + keys.first(first + b);
+            ranges[2 * b + 1] = ranges[2 * b] + keys.count(first + b);
+            for (int key = 0; key < problem.keys(); key++) {
+                visible[b][shift + key] = keys.sees(first + b, key);
+            }
+        }
+        return stretches ? AttentionMask.NONE.withRanges(count, 1, ranges) : AttentionMask.NONE.withKeys(visible);
     }
 
     List<KvShard> shards(int first, int count) {
@@ -104,47 +126,12 @@ final class KernelInputs implements AutoCloseable {
         AttentionSpec spec = problem.spec();
         long keyLength = (long) spec.kvHeads() * problem.keys() * spec.headDim();
         long valueLength = (long) spec.kvHeads() * problem.keys() * spec.valueDim();
-        KeyMask mask = problem.mask();
-        int visible = mask.count(b);
-        if (visible == 0 || (mask.first(b) == 0 && mask.isOneStretch(b))) {
-            return KvShard.dense(
-                    layout,
-                    problem.k().bytes(b * keyLength, keyLength),
-                    problem.v().bytes(b * valueLength, valueLength),
-                    shift(),
-                    visible);
-        }
         return KvShard.dense(
                 layout,
-                gather(problem.k(), b, spec.headDim()),
-                gather(problem.v(), b, spec.valueDim()),
-                mask.first(b) + shift(),
-                visible);
-    }
-
-    /** Where the first key is, so that the first query is at no negative position. */
-    private long shift() {
-        return Math.max(0, -problem.queryOffset());
-    }
-
-    /** The visible rows of each head, moved to its front. */
-    private ByteBuffer gather(DenseArray source, int b, int dim) {
-        int kvHeads = problem.spec().kvHeads();
-        int keys = problem.keys();
-        INDArray copy = allocate((long) kvHeads * keys * dim);
-        ByteBuffer to = DenseArray.of(copy).bytes(0, copy.length());
-        ByteBuffer from = source.bytes((long) b * copy.length(), copy.length());
-        int rowBytes = dim * Float.BYTES;
-        for (int head = 0; head < kvHeads; head++) {
-            int at = head * keys * rowBytes;
-            for (int key = 0; key < keys; key++) {
-                if (problem.mask().sees(b, key)) {
-                    to.put(at, from, (head * keys + key) * rowBytes, rowBytes);
-                    at += rowBytes;
-                }
-            }
-        }
-        return to;
+                problem.k().bytes(b * keyLength, keyLength),
+                problem.v().bytes(b * valueLength, valueLength),
+                problem.firstKeyPosition(),
+                problem.keys());
     }
 
     @Override

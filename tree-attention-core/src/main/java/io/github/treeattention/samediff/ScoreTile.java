@@ -1,5 +1,6 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.Dropout;
 import java.util.Arrays;
 
 /**
@@ -106,6 +107,25 @@ final class ScoreTile {
             if (!problem.mask().sees(batchRow, key + j)) {
                 Arrays.fill(rows, j * dim, (j + 1) * dim, 0);
             }
+        }
+    }
+
+    /**
+     * Drops weights: 0 in the places of those that are dropped, and the factor of a kept one on the others.
+     *
+     * @param weights {@code [QUERIES][KEYS]}
+     * @param i row of the tile
+     * @param query the query that it is
+     */
+    void drop(double[] weights, int i, int head, int query, int key, int keyCount) {
+        Dropout dropout = problem.spec().dropout();
+        if (!dropout.isActive()) {
+            return;
+        }
+        long row = dropout.rowKey(batchRow, head, problem.queryPosition(query));
+        for (int j = 0, at = i * KEYS; j < keyCount; j++) {
+            boolean kept = dropout.keeps(row, problem.firstKeyPosition() + key + j);
+            weights[at + j] = kept ? weights[at + j] * dropout.keptScale() : 0;
         }
     }
 

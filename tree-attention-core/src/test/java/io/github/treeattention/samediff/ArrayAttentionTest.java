@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.attention.Dropout;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
@@ -31,7 +32,14 @@ class ArrayAttentionTest {
                 "causal", DEFAULTS.withCausal(true),
                 "offset", DEFAULTS.withCausal(true).withQueryOffset(3),
                 "window", DEFAULTS.withCausal(true).withSlidingWindow(4),
-                "cap", DEFAULTS.withSoftCap(1.5));
+                "cap", DEFAULTS.withSoftCap(1.5),
+                "dropout", DEFAULTS.withDropout(Dropout.of(0.4, 9, 3)),
+                "all",
+                        DEFAULTS.withCausal(true)
+                                .withQueryOffset(3)
+                                .withSlidingWindow(5)
+                                .withSoftCap(2)
+                                .withDropout(Dropout.of(0.2, -7, 1)));
         Map<String, double[]> masks = Map.of(
                 "none", new double[0],
                 "prefix", new double[] {1, 1, 1, 1, 0, 0},

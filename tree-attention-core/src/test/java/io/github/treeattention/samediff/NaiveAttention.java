@@ -1,5 +1,6 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.Dropout;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
@@ -47,8 +48,14 @@ final class NaiveAttention {
                         }
                         double weight = Math.exp(score);
                         sum += weight;
+                        Dropout dropout = options.dropout();
+                        double kept = !dropout.isActive()
+                                ? 1
+                                : dropout.keeps(dropout.rowKey(b, h, options.queryOffset() + i), j)
+                                        ? 1 / (1 - dropout.rate())
+                                        : 0;
                         for (int d = 0; d < valueDim; d++) {
-                            row[d] += weight * vs[((b * kvHeads + kvHead) * keys + j) * valueDim + d];
+                            row[d] += weight * kept * vs[((b * kvHeads + kvHead) * keys + j) * valueDim + d];
                         }
                     }
                     for (int d = 0; d < valueDim; d++) {

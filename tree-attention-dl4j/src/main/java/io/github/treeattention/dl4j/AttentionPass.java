@@ -1,5 +1,6 @@
 package io.github.treeattention.dl4j;
 
+import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.samediff.ArrayAttention;
 import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Map;
@@ -27,6 +28,7 @@ final class AttentionPass implements AutoCloseable {
      * @param keys sequence that is asked, {@code [batch, nInKeys, keyTime]}
      * @param values what it answers with, {@code [batch, nInValues, keyTime]}
      * @param keyMask {@code [batch, keyTime]} or null
+     * @param dropout of this pass
      */
     AttentionPass(
             AttentionBlock block,
@@ -34,12 +36,13 @@ final class AttentionPass implements AutoCloseable {
             INDArray keys,
             INDArray values,
             INDArray keyMask,
-            Map<String, INDArray> parameters) {
+            Map<String, INDArray> parameters,
+            Dropout dropout) {
         this.block = block;
         this.exchange = null;
         this.slices = null;
         this.position = 0;
-        this.options = block.options();
+        this.options = block.options().withDropout(dropout);
         this.q = owned.own(block.queries(queries, parameters, 0));
         this.k = owned.own(block.keys(keys, parameters, 0));
         this.v = owned.own(block.values(values, parameters));
@@ -53,12 +56,15 @@ final class AttentionPass implements AutoCloseable {
             INDArray x,
             INDArray keyMask,
             Map<String, INDArray> parameters,
+            Dropout dropout,
             SequenceExchange exchange) {
         this.block = block;
         this.exchange = exchange;
-        this.slices = exchange.slices(x.size(0), x.size(2), keyMask != null);
+        this.slices = exchange.slices(x.size(0), x.size(2), keyMask != null, dropout.seed());
         this.position = slices.position();
-        this.options = block.options().withQueryOffset(position);
+        this.options = block.options()
+                .withQueryOffset(position)
+                .withDropout(Dropout.of(dropout.rate(), slices.seed(), dropout.layer()));
         this.q = owned.own(block.queries(x, parameters, position));
         try (Scratch scratch = new Scratch()) {
             this.k = owned.own(exchange.gather(scratch.own(block.keys(x, parameters, position)), slices));

@@ -1,5 +1,6 @@
 package io.github.treeattention.dl4j;
 
+import io.github.treeattention.attention.Dropout;
 import java.util.Map;
 import org.deeplearning4j.nn.gradient.DefaultGradient;
 import org.deeplearning4j.nn.gradient.Gradient;
@@ -104,7 +105,8 @@ final class AttentionVertexRuntime extends SameDiffGraphVertex {
     }
 
     private AttentionPass forward() {
-        return new AttentionPass(block, typed(QUERIES), typed(KEYS), typed(VALUES), keyMask(), paramTable);
+        return new AttentionPass(
+                block, typed(QUERIES), typed(KEYS), typed(VALUES), keyMask(), paramTable, Dropout.NONE);
     }
 
     private INDArray typed(int input) {

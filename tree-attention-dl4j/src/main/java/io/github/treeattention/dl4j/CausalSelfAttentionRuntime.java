@@ -23,8 +23,8 @@ final class CausalSelfAttentionRuntime extends SelfAttentionRuntime implements R
     private final transient KvState state = new KvState();
 
     CausalSelfAttentionRuntime(
-            NeuralNetConfiguration conf, DataType type, AttentionBlock block, boolean stockGradientScale) {
-        super(conf, type, block, stockGradientScale);
+            NeuralNetConfiguration conf, DataType type, AttentionBlock block, TreeSelfAttentionLayer layer) {
+        super(conf, type, block, layer);
     }
 
     @Override

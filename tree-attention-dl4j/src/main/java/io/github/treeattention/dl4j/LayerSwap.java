@@ -30,7 +30,7 @@ final class LayerSwap {
 
     /** Values of our settings that the stock layers share; a setting with another value has no stock counterpart. */
     private static final Map<String, Double> STOCK_SETTINGS =
-            Map.of("slidingWindow", 0.0, "softCap", 0.0, "ropeTheta", 0.0, "scale", 0.0);
+            Map.of("slidingWindow", 0.0, "softCap", 0.0, "ropeTheta", 0.0, "scale", 0.0, "attentionDropout", 0.0);
 
     private final boolean toOurs;
     private final boolean stockGradientScale;
@@ -106,7 +106,8 @@ final class LayerSwap {
         if (toOurs) {
             object.put(GRADIENT_SCALE, stockGradientScale);
         } else {
-            object.remove(List.of("causal", "kvHeads", "slidingWindow", "softCap", "ropeTheta", "scale"));
+            object.remove(STOCK_SETTINGS.keySet());
+            object.remove(List.of("causal", "kvHeads"));
             object.remove(GRADIENT_SCALE);
         }
         swapped.add(new ConversionReport.Swapped(name, type, target));

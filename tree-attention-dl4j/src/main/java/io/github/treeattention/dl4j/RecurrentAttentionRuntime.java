@@ -25,7 +25,7 @@ final class RecurrentAttentionRuntime extends SequenceRuntime<RecurrentAttention
     }
 
     @Override
-    RecurrentAttentionPass forward(INDArray x, INDArray keyMask) {
+    RecurrentAttentionPass forward(INDArray x, INDArray keyMask, boolean training) {
         return new RecurrentAttentionPass(block, activation, x, keyMask, paramTable);
     }
 

@@ -18,7 +18,7 @@ final class RmsNormRuntime extends SequenceRuntime<StepwisePass> {
     }
 
     @Override
-    StepwisePass forward(INDArray x, INDArray mask) {
+    StepwisePass forward(INDArray x, INDArray mask, boolean training) {
         return new StepwisePass(x);
     }
 

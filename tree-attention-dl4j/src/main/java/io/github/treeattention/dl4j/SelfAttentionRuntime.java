@@ -1,20 +1,25 @@
 package io.github.treeattention.dl4j;
 
+import io.github.treeattention.attention.Dropout;
 import java.util.Map;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.factory.Nd4j;
 
 /** {@link TreeSelfAttentionLayer} at run time. */
 class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;
+    private final transient double dropout;
     private transient SequenceExchange exchange;
 
-    SelfAttentionRuntime(NeuralNetConfiguration conf, DataType type, AttentionBlock block, boolean stockGradientScale) {
-        super(conf, type, stockGradientScale);
+    SelfAttentionRuntime(
+            NeuralNetConfiguration conf, DataType type, AttentionBlock block, TreeSelfAttentionLayer layer) {
+        super(conf, type, layer.isStockGradientScale());
         this.block = block;
+        this.dropout = layer.getAttentionDropout();
     }
 
     final AttentionBlock block() {
@@ -31,11 +36,13 @@ class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     }
 
     @Override
-    AttentionPass forward(INDArray x, INDArray keyMask) {
+    AttentionPass forward(INDArray x, INDArray keyMask, boolean training) {
+        Dropout drawn =
+                training && dropout > 0 ? Dropout.of(dropout, Nd4j.getRandom().nextLong(), getIndex()) : Dropout.NONE;
         if (exchange != null) {
-            return new AttentionPass(block, x, keyMask, paramTable, exchange);
+            return new AttentionPass(block, x, keyMask, paramTable, drawn, exchange);
         }
-        return new AttentionPass(block, x, x, x, keyMask, paramTable);
+        return new AttentionPass(block, x, x, x, keyMask, paramTable, drawn);
     }
 
     @Override

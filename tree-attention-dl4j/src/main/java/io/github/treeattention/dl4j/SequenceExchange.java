@@ -20,6 +20,9 @@ import org.nd4j.linalg.indexing.NDArrayIndex;
  * the wire they are padded to the longest. All ranks must call the same methods in the same order. Not thread-safe.
  */
 final class SequenceExchange {
+    /** Bytes of what a rank tells of its slice. */
+    private static final int ENTRY = 4 * Long.BYTES;
+
     private final Communicator communicator;
 
     SequenceExchange(Communicator communicator) {
@@ -31,8 +34,9 @@ final class SequenceExchange {
      *
      * @param lengths steps of each rank
      * @param masked whether any rank has a key mask
+     * @param seed rank 0's draw
      */
-    record Slices(List<Long> lengths, int rank, boolean masked) {
+    record Slices(List<Long> lengths, int rank, boolean masked, long seed) {
         /** Position of the rank's first step in the whole sequence. */
         long position() {
             return sum(lengths.subList(0, rank));
@@ -56,23 +60,23 @@ final class SequenceExchange {
      *
      * @throws IllegalArgumentException if the ranks' batches differ in size
      */
-    Slices slices(long batch, long time, boolean masked) {
-        ByteBuffer own = buffer(3 * Long.BYTES);
-        own.putLong(0, batch).putLong(8, time).putLong(16, masked ? 1 : 0);
-        ByteBuffer all = buffer(3 * Long.BYTES * communicator.worldSize());
+    Slices slices(long batch, long time, boolean masked, long seed) {
+        ByteBuffer own = buffer(ENTRY);
+        own.putLong(0, batch).putLong(8, time).putLong(16, masked ? 1 : 0).putLong(24, seed);
+        ByteBuffer all = buffer(ENTRY * communicator.worldSize());
         communicator.allGather(own, all);
         List<Long> lengths = new ArrayList<>();
         boolean anyMask = false;
         for (int rank = 0; rank < communicator.worldSize(); rank++) {
-            if (all.getLong(24 * rank) != batch) {
+            if (all.getLong(ENTRY * rank) != batch) {
                 throw new IllegalArgumentException("every rank must bring its slice of the same batch: rank "
                         + communicator.rank() + " has " + batch + " rows, rank " + rank + " has "
-                        + all.getLong(24 * rank));
+                        + all.getLong(ENTRY * rank));
             }
-            lengths.add(all.getLong(24 * rank + 8));
-            anyMask |= all.getLong(24 * rank + 16) != 0;
+            lengths.add(all.getLong(ENTRY * rank + 8));
+            anyMask |= all.getLong(ENTRY * rank + 16) != 0;
         }
-        return new Slices(lengths, communicator.rank(), anyMask);
+        return new Slices(lengths, communicator.rank(), anyMask, all.getLong(24));
     }
 
     /** {@code [batch, heads, time, size]} of every rank, side by side along the time axis. */

@@ -35,7 +35,7 @@ abstract class SequenceRuntime<P extends AutoCloseable> extends SameDiffLayer {
     }
 
     /** The forward pass; runs outside of workspaces. */
-    abstract P forward(INDArray x, INDArray keyMask);
+    abstract P forward(INDArray x, INDArray keyMask, boolean training);
 
     /** The pass's output {@code [batch, features, time]}, in memory that the scratch or the pass owns. */
     abstract INDArray output(P done, Scratch scratch);
@@ -53,7 +53,7 @@ abstract class SequenceRuntime<P extends AutoCloseable> extends SameDiffLayer {
         try (var outside = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces()) {
             release();
             try (Scratch scratch = new Scratch()) {
-                pass = forward(typedInput(), typedMask());
+                pass = forward(typedInput(), typedMask(), training);
                 passInput = input;
                 INDArray result = workspaceMgr.dup(ArrayType.ACTIVATIONS, output(pass, scratch));
                 if (!training) {
@@ -71,7 +71,7 @@ abstract class SequenceRuntime<P extends AutoCloseable> extends SameDiffLayer {
                 Scratch scratch = new Scratch()) {
             if (pass == null || passInput != input) { // after an inference pass, as below a frozen layer
                 release();
-                pass = forward(typedInput(), typedMask());
+                pass = forward(typedInput(), typedMask(), true);
             }
             Gradient result = new DefaultGradient();
             Map<String, INDArray> sums = gradTable == null ? Map.of() : gradTable; // null without parameters

@@ -20,7 +20,7 @@ final class SwiGluRuntime extends SequenceRuntime<StepwisePass> {
     }
 
     @Override
-    StepwisePass forward(INDArray x, INDArray mask) {
+    StepwisePass forward(INDArray x, INDArray mask, boolean training) {
         return new StepwisePass(x);
     }
 

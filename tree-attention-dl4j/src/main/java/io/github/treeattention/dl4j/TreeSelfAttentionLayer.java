@@ -1,5 +1,6 @@
 package io.github.treeattention.dl4j;
 
+import io.github.treeattention.attention.Dropout;
 import java.util.Collection;
 import java.util.Objects;
 import org.deeplearning4j.nn.api.Layer;
@@ -32,6 +33,7 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
     private double softCap;
     private double ropeTheta;
     private double scale;
+    private double attentionDropout;
     private boolean stockGradientScale;
 
     /** For Jackson, which sets the fields afterwards. */
@@ -47,6 +49,7 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
         this.softCap = builder.softCap;
         this.ropeTheta = builder.ropeTheta;
         this.scale = builder.scale;
+        this.attentionDropout = builder.attentionDropout;
         this.stockGradientScale = builder.stockGradientScale;
         block(); // refuses options that don't fit
     }
@@ -58,6 +61,7 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
         if (ropeTheta > 0 && (isProjectInput() ? getHeadSize() : getNIn()) % 2 != 0) {
             throw new IllegalArgumentException("RoPE needs an even headSize: got " + getHeadSize());
         }
+        Dropout.of(attentionDropout, 0, 0); // refuses what is no rate
         return AttentionBlock.of(
                 getNHeads(),
                 effectiveKvHeads(),
@@ -90,8 +94,8 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
             DataType type) {
         AttentionBlock block = block();
         SelfAttentionRuntime layer = causal
-                ? new CausalSelfAttentionRuntime(conf, type, block, stockGradientScale)
-                : new SelfAttentionRuntime(conf, type, block, stockGradientScale);
+                ? new CausalSelfAttentionRuntime(conf, type, block, this)
+                : new SelfAttentionRuntime(conf, type, block, this);
         layer.setIndex(index);
         layer.setParamsViewArray(parameters);
         layer.setParamTable(initializer().init(conf, parameters, initialize));
@@ -147,6 +151,14 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
         this.scale = scale;
     }
 
+    public double getAttentionDropout() {
+        return attentionDropout;
+    }
+
+    public void setAttentionDropout(double attentionDropout) {
+        this.attentionDropout = attentionDropout;
+    }
+
     public boolean isStockGradientScale() {
         return stockGradientScale;
     }
@@ -165,6 +177,7 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
                 && Double.compare(softCap, that.softCap) == 0
                 && Double.compare(ropeTheta, that.ropeTheta) == 0
                 && Double.compare(scale, that.scale) == 0
+                && Double.compare(attentionDropout, that.attentionDropout) == 0
                 && stockGradientScale == that.stockGradientScale;
     }
 
@@ -178,6 +191,7 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
                 softCap,
                 ropeTheta,
                 scale,
+                attentionDropout,
                 stockGradientScale);
     }
 
@@ -196,6 +210,7 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
         private double softCap;
         private double ropeTheta;
         private double scale;
+        private double attentionDropout;
         private boolean stockGradientScale;
 
         /** Whether a step sees only itself and the steps before it. Default false. */
@@ -235,6 +250,16 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
         /** Factor on scores. Default 0, which stands for {@code 1 / sqrt(headSize)}. */
         public Builder scale(double value) {
             this.scale = value;
+            return this;
+        }
+
+        /**
+         * In training, drops each attention weight with this probability, and scales the others up.
+         *
+         * @param rate the share that is dropped, not the one that is kept as in {@code dropOut}. Default 0
+         */
+        public Builder attentionDropout(double rate) {
+            this.attentionDropout = rate;
             return this;
         }
 

@@ -35,12 +35,14 @@ class SelfAttentionGradientTest {
                 "softCap", small().softCap(0.8),
                 "rope", small().rope(100),
                 "scale", small().scale(0.9),
+                "attentionDropout", small().attentionDropout(0.4),
                 "all",
                         small().causal(true)
                                 .kvHeads(1)
                                 .slidingWindow(3)
                                 .softCap(0.8)
                                 .rope(100)
+                                .attentionDropout(0.3)
                                 .scale(0.9),
                 "unprojected",
                         new TreeSelfAttentionLayer.Builder()
