@@ -2,6 +2,7 @@
 // exact size, so that one element too far is caught, and every tier's results are compared with the generic ones.
 // Prints nothing and exits with 0 if all is well.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -30,6 +31,7 @@ struct Case {
     std::vector<int64_t> first;
     std::vector<std::vector<ta_page>> pages;
     std::vector<ta_shard> shards;
+    ta_mask mask{};
     std::vector<std::unique_ptr<char, void (*)(void *)>> memory;
 };
 
@@ -59,6 +61,57 @@ const void *rows_of(Case &c, int64_t length, int dim) {
     return bytes;
 }
 
+// A table whose rows are `keys` long, each axis shared or not. The memory ends where its last row ends.
+ta_table table_of(Case &c, int64_t keys, int64_t heads, size_t size) {
+    const int64_t batch = draw(2) == 0 ? 1 : c.spec.batch, queries = draw(2) == 0 ? 1 : c.spec.queries;
+    heads = draw(2) == 0 ? 1 : heads;
+    ta_table table{};
+    table.offset = static_cast<int64_t>(draw(3));
+    table.length = table.offset + batch * heads * queries * keys;
+    table.batch_stride = batch == 1 ? 0 : heads * queries * keys;
+    table.head_stride = heads == 1 ? 0 : queries * keys;
+    table.query_stride = queries == 1 ? 0 : keys;
+    table.keys = keys;
+    void *const values = std::malloc(static_cast<size_t>(table.length) * size);
+    c.memory.emplace_back(static_cast<char *>(values), std::free);
+    table.values = values;
+    return table;
+}
+
+template <class T>
+T *elements(const ta_table &table) {
+    return static_cast<T *>(const_cast<void *>(table.values));
+}
+
+void draw_mask(Case &c, int64_t end) {
+    if (draw(3) == 0) {
+        c.mask.keys = table_of(c, end, 1, 1);
+        c.mask.keys.query_stride = 0;
+        c.mask.keys.batch_stride = 0;
+        for (int64_t i = 0; i < c.mask.keys.length; i++) {
+            elements<uint8_t>(c.mask.keys)[i] = static_cast<uint8_t>(draw(4));
+        }
+    }
+    if (draw(3) == 0) {
+        c.mask.visible = table_of(c, end, c.spec.heads, 1);
+        for (int64_t i = 0; i < c.mask.visible.length; i++) {
+            elements<uint8_t>(c.mask.visible)[i] = static_cast<uint8_t>(draw(3));
+        }
+    }
+    if (draw(3) == 0) {
+        c.mask.bias = table_of(c, end, c.spec.heads, sizeof(float));
+        for (int64_t i = 0; i < c.mask.bias.length; i++) {
+            elements<float>(c.mask.bias)[i] = draw(8) == 0 ? -INFINITY : draw_float();
+        }
+    }
+    if (draw(3) == 0) {
+        c.mask.ranges = table_of(c, 2, 1, sizeof(int64_t));
+        for (int64_t i = 0; i < c.mask.ranges.length; i++) {
+            elements<int64_t>(c.mask.ranges)[i] = draw(8) == 0 ? INT64_MIN : draw(8) == 0 ? INT64_MAX : static_cast<int64_t>(draw(static_cast<uint64_t>(end)));
+        }
+    }
+}
+
 Case random_case(int isa) {
     static const int dims[] = {1, 3, 8, 13, 16, 20, 33, 64, 80, 128};
     static const int counts[] = {1, 2, 5, 7, 13, 33, 100};
@@ -86,6 +139,11 @@ Case random_case(int isa) {
     for (float &x : c.state_gradient) {
         x = draw_float();
     }
+    if (draw(3) == 0) {
+        c.spec.dropout_rate = static_cast<double>(draw(90)) / 100;
+        c.spec.dropout_seed = draw(1u << 30);
+    }
+    int64_t end = 1;
     for (int b = 0; b < c.spec.batch; b++) {
         std::vector<ta_page> pages;
         int64_t position = static_cast<int64_t>(draw(10));
@@ -93,6 +151,7 @@ Case random_case(int isa) {
             const int64_t length = 1 + static_cast<int64_t>(draw(static_cast<uint64_t>(c.page_size)));
             const void *const keys = rows_of(c, length, c.spec.head_dim);
             pages.push_back(ta_page{keys, rows_of(c, length, c.spec.value_dim), position, length});
+            end = position + length > end ? position + length : end;
             position += length + static_cast<int64_t>(draw(20));
         }
         c.first.push_back(position > c.spec.queries ? position - c.spec.queries : 0);
@@ -101,6 +160,7 @@ Case random_case(int isa) {
     for (const auto &pages : c.pages) {
         c.shards.push_back(ta_shard{pages.data(), static_cast<int64_t>(pages.size()), c.page_size});
     }
+    draw_mask(c, end);
     return c;
 }
 
@@ -110,6 +170,7 @@ ta_status forward(Case &c) {
     params.q = c.q.data();
     params.first_positions = c.first.data();
     params.shards = c.shards.data();
+    params.mask = &c.mask;
     params.state = c.state.data();
     return ta_partial(&params);
 }
@@ -136,6 +197,7 @@ ta_status backward(const Case &c, std::vector<std::vector<float>> &gradients) {
     params.q = c.q.data();
     params.first_positions = c.first.data();
     params.shards = c.shards.data();
+    params.mask = &c.mask;
     params.state = c.state.data();
     params.state_gradient = c.state_gradient.data();
     params.dq = pointers[0];
@@ -154,11 +216,60 @@ bool close(const std::vector<float> &a, const std::vector<float> &b) {
     return true;
 }
 
+
+// Every way in which a table can reach beyond its memory or fall short of the keys.
+bool refuses_bad_tables() {
+    for (int trial = 0; trial < 50; trial++) {
+        Case c = random_case(TA_ISA_ACTIVE);
+        int64_t end = 1;
+        for (const auto &pages : c.pages) {
+            end = pages.empty() ? end : std::max(end, pages.back().start + pages.back().length);
+        }
+        const bool held = std::any_of(c.pages.begin(), c.pages.end(), [](const auto &pages) { return !pages.empty(); });
+        c.mask = ta_mask{};
+        ta_table table = table_of(c, end, c.spec.heads, 1);
+        std::memset(elements<uint8_t>(table), 1, static_cast<size_t>(table.length));
+        c.mask.visible = table;
+        bool refused = forward(c) == TA_OK;
+        const auto refuse = [&](ta_table bad) {
+            c.mask.visible = bad;
+            refused &= forward(c) == TA_INVALID_ARGUMENT;
+        };
+        ta_table bad = table;
+        bad.length--;
+        refuse(bad);
+        bad = table;
+        bad.offset = -1;
+        refuse(bad);
+        bad = table;
+        bad.query_stride = -1;
+        refuse(bad);
+        bad = table;
+        bad.batch_stride = INT64_MAX;
+        if (c.spec.batch > 1) {
+            refuse(bad);
+        }
+        bad = table;
+        bad.keys--;
+        if (held) {
+            refuse(bad);
+        }
+        if (!refused) {
+            std::fprintf(stderr, "a bad table was not refused, or a good one was: trial %d\n", trial);
+            return false;
+        }
+    }
+    return true;
+}
+
 }  // namespace
 
 int main(int count, char **arguments) {
     const int trials = count > 1 ? std::atoi(arguments[1]) : 100;
     ta_set_threads(3);
+    if (!refuses_bad_tables()) {
+        return 1;
+    }
     for (int trial = 0; trial < trials; trial++) {
         Case c = random_case(TA_ISA_GENERIC);
         std::vector<std::vector<float>> wanted, got;

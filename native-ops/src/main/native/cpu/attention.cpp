@@ -1,6 +1,6 @@
 // ta_partial: checks the arguments, cuts the work into units and runs them on the pool.
 //
-// How the work is cut depends on shapes alone, never on the number of threads, and partial results merge in key order:
+// How the work is cut depends on shapes and masks alone, never on the number of threads, and partial results merge in key order:
 // the same call gives the same bits on any number of threads.
 
 #include "problem.h"
@@ -31,39 +31,6 @@ struct Plan {
 
 thread_local Scratch thread_scratch;
 thread_local Scratch call_scratch;
-
-// The first local index whose position is at least position.
-int64_t index_of(const ShardView &shard, int64_t position) {
-    int64_t low = 0, high = shard.page_count;
-    while (low < high) {
-        const int64_t middle = low + (high - low) / 2;
-        if (shard.pages[middle].start + shard.pages[middle].length <= position) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    if (low == shard.page_count || position <= shard.pages[low].start) {
-        return shard.first_index[low];
-    }
-    return shard.first_index[low] + (position - shard.pages[low].start);
-}
-
-// Local keys that some row of the block sees; the start is moved down to a tile border.
-void visible_keys(const Problem &problem, int32_t batch, int64_t first_row, int64_t last_row, int64_t *from, int64_t *to) {
-    const ShardView &shard = problem.shards[batch];
-    *from = 0;
-    *to = shard.first_index[shard.page_count];
-    if (problem.spec.causal) {
-        const int64_t first = problem.first_positions[batch] + first_row / problem.group;
-        const int64_t last = problem.first_positions[batch] + last_row / problem.group;
-        *to = index_of(shard, last + 1);
-        if (problem.spec.sliding_window > 0) {
-            *from = index_of(shard, first - problem.spec.sliding_window + 1) / kTileKeys * kTileKeys;
-        }
-    }
-    *from = *from < *to ? *from : *to;
-}
 
 int64_t block_end(const Plan &plan, int64_t block) {
     const int64_t end = (block + 1) * plan.block_rows;
@@ -207,7 +174,7 @@ ta_status ta_partial(const ta_partial_params *params) {
         return TA_INVALID_ARGUMENT;
     }
     ta::OwnedProblem owned;
-    const ta_status status = owned.open(params->spec, params->q, params->first_positions, params->shards);
+    const ta_status status = owned.open(params->spec, params->q, params->first_positions, params->shards, params->mask);
     if (status != TA_OK) {
         return status;
     }

@@ -63,17 +63,20 @@ void run_lane(void *context, int64_t item) {
     Unit unit{};
     unit.kv_head = static_cast<int32_t>(head % problem.spec.kv_heads);
     unit.batch = static_cast<int32_t>(head / problem.spec.kv_heads);
-    unit.to = keys_of(problem, unit.batch);
     const Gradients gradients = gradients_of(plan, unit.batch, unit.kv_head, lane);
     void *const scratch = backward_scratch.reserve(plan.kernels->backward_scratch(&problem));
     if (scratch == nullptr) {
         __atomic_store_n(&plan.out_of_memory, true, __ATOMIC_RELAXED);
         return;
     }
-    for (int64_t block = lane; block < plan.blocks && unit.to > 0; block += plan.lanes) {
+    for (int64_t block = lane; block < plan.blocks; block += plan.lanes) {
         unit.first_row = block * plan.kernels->backward_rows;
         const int64_t left = problem.rows - unit.first_row;
         unit.row_count = left < plan.kernels->backward_rows ? static_cast<int32_t>(left) : plan.kernels->backward_rows;
+        visible_keys(problem, unit.batch, unit.first_row, unit.first_row + unit.row_count - 1, &unit.from, &unit.to);
+        if (unit.from == unit.to) {
+            continue;
+        }
         plan.kernels->backward(&problem, &unit, &gradients, scratch);
     }
 }
@@ -145,7 +148,7 @@ ta_status ta_backward(const ta_backward_params *params) {
         return TA_INVALID_ARGUMENT;
     }
     ta::OwnedProblem owned;
-    const ta_status status = owned.open(params->spec, params->q, params->first_positions, params->shards);
+    const ta_status status = owned.open(params->spec, params->q, params->first_positions, params->shards, params->mask);
     if (status != TA_OK) {
         return status;
     }

@@ -30,6 +30,10 @@ struct BackwardMemory {
     float *hi;
     float *ones;
     int64_t *positions; // [kTileKeys]
+    float *bias;        // [kTileKeys][panel's rows]; only where the mask names keys
+    float *kept;        // [kTileKeys][panel's rows]: what dropout makes of a weight of 1; only with dropout
+    bool dead_rows;     // whether some row saw no key in forward
+    RowOptions options;
     int64_t head_stride;
 
     size_t carve(const Problem &p_, void *block) {
@@ -54,6 +58,9 @@ struct BackwardMemory {
         hi = carver.take<float>(kBackwardRows);
         ones = carver.take<float>(kBackwardRows);
         positions = carver.take<int64_t>(kTileKeys);
+        bias = carver.take<float>(p_.names_keys ? kTileKeys * kPanel : 0);
+        kept = carver.take<float>(p_.drop_below > 0 ? kTileKeys * kPanel : 0);
+        options.carve(p_, &carver, kBackwardRows);
         return carver.used();
     }
 };
@@ -68,7 +75,8 @@ struct BackwardTile {
     const float *values;  // [count, at least kDotRows rows readable][value_dim]
     int64_t first;        // local index of the first key
     int count;
-    bool masked;
+    bool masked;  // as in Tile
+    bool finite;  // whether all keys are
 };
 
 // One row of dim floats into rows of panels: transposed, [panel][dim][panel's rows], and by columns, [column panel][row]
@@ -89,6 +97,7 @@ INLINE void pack_row(const float *from, float sign, float scale, int64_t dim, in
 INLINE void load_rows(const Problem &p, const Unit &u, const Gradients &g, BackwardMemory &m, int vectors) {
     constexpr double log2e = 1.4426950408889634;
     const int64_t value_dim = p.spec.value_dim;
+    m.dead_rows = false;
     for (int r = 0; r < vectors * W; r++) {
         const bool real = r < u.row_count;
         const int64_t row = u.first_row + r;
@@ -108,7 +117,9 @@ INLINE void load_rows(const Problem &p, const Unit &u, const Gradients &g, Backw
         m.delta[r] = seen ? static_cast<float>(delta - gradient[value_dim]) : 0;
         m.ones[r] = 1;
         m.lo[r] = m.hi[r] = 0;
+        m.dead_rows |= real && !seen;
     }
+    m.options.start(p, u, vectors * W);
     std::memset(m.dq, 0, static_cast<size_t>(vectors * W * m.head_stride) * sizeof(float));
 }
 
@@ -122,17 +133,25 @@ INLINE const float *rows_of(const T *from, int64_t n, const KeyCursor::Run &run,
     return to;
 }
 
+INLINE bool finite(const float *x, int64_t n) {
+    F check = zero();  // NaN for what is not finite
+    for (int64_t i = 0; i < n; i += W) {
+        check = fma(i + W <= n ? load(x + i) : load_part(x + i, static_cast<int>(n - i)), zero(), check);
+    }
+    return sum_lanes(check) == 0;
+}
+
 template <class T>
 INLINE BackwardTile load_backward_tile(const Problem &p, const Unit &u, KeyCursor &cursor, int64_t first, BackwardMemory &m) {
     const int64_t head_dim = p.spec.head_dim, value_dim = p.spec.value_dim;
-    BackwardTile tile{m.keys, m.values, first, smaller(u.to - first, kTileKeys), false};
+    BackwardTile tile{m.keys, m.values, first, smaller(u.to - first, kTileKeys), false, true};
     for (int j = 0; j < tile.count;) {
         const KeyCursor::Run run = cursor.next(tile.count - j);
         const T *const keys = static_cast<const T *>(run.page->keys) + run.row * head_dim;
         const T *const values = static_cast<const T *>(run.page->values) + run.row * value_dim;
         tile.keys = rows_of(keys, head_dim, run, tile, j, m.keys);
         tile.values = rows_of(values, value_dim, run, tile, j, m.values);
-        pack_values(keys, head_dim, m.head_stride, run.count, j, m.key_columns);
+        tile.finite &= pack_values(keys, head_dim, m.head_stride, run.count, j, m.key_columns);
         for (int i = 0; i < run.count; i++) {
             m.positions[j + i] = run.position + i;
         }
@@ -142,15 +161,22 @@ INLINE BackwardTile load_backward_tile(const Problem &p, const Unit &u, KeyCurso
         std::memset(m.keys + i * head_dim, 0, static_cast<size_t>(head_dim) * sizeof(float));
         std::memset(m.values + i * value_dim, 0, static_cast<size_t>(value_dim) * sizeof(float));
     }
-    tile.masked = !all_visible(p, u, m.positions[0], m.positions[tile.count - 1]);
+    // Rows that saw nothing have weights of 0 already, but 0 times what is not finite would be NaN.
+    const bool hide_dead = m.dead_rows && !(tile.finite && finite(tile.values, tile.count * value_dim));
+    tile.masked = p.names_keys || hide_dead || !m.options.all_visible(m.positions[0], m.positions[tile.count - 1]);
     if (tile.masked) {
-        visible_range(p, u, m.positions, tile.count, static_cast<int>(round_up(u.row_count, W)), m.lo, m.hi);
+        visible_range(m.options, m.positions, tile.count, static_cast<int>(round_up(u.row_count, W)), m.lo, m.hi);
+        for (int r = 0; m.dead_rows && r < u.row_count; r++) {
+            if (m.lse[r] == kMinusInfinity) {
+                m.lo[r] = m.hi[r] = 0;
+            }
+        }
     }
     return tile;
 }
 
-// S and dP of keys from..to-1 to P and dS, in place
-template <int N, bool Masked>
+// S and dP of keys from..to-1 to the weights of values and dS, in place
+template <int N, Visible V, bool Dropout>
 INLINE void differentiate(const Problem &p, BackwardMemory &m, int row, int from, int to) {
     const bool capped = p.spec.soft_cap > 0;
     const F inner = set1(capped ? static_cast<float>(__builtin_fabs(p.spec.scale) / p.spec.soft_cap) : 0.0f);
@@ -166,17 +192,32 @@ INLINE void differentiate(const Problem &p, BackwardMemory &m, int row, int from
                 s = mul(cap, t);
                 slope = fma(sub(zero(), t), t, slope);
             }
+            const F bias = V == Visible::kByBias ? load(m.bias + (static_cast<int64_t>(j) * N + n) * W) : zero();
+            if (V == Visible::kByBias) {
+                s = fma(s, set1(p.score_scale), bias);
+            }
             // s * factor + lse with its rounding errors kept: they are what gradients lose most by.
             const F lse = load(m.lse + row + n * W);
             const F whole = nearest(fma(s, factor, lse));
             const F low = fma(s, factor_low, load(m.lse_low + row + n * W));
             F e = exp2_parts(whole, add(fma(s, factor, sub(lse, whole)), low));
-            if (Masked) {
+            F dp = load(at_ds);
+            if (V == Visible::kByRange) {
                 const F key = set1(static_cast<float>(j));
                 e = less(key, load(m.lo + row + n * W), zero(), less(key, load(m.hi + row + n * W), e, zero()));
             }
-            store(at_p, e);
-            store(at_ds, mul(mul(e, slope), sub(load(at_ds), load(m.delta + row + n * W))));
+            if (V == Visible::kByBias) {
+                e = less(set1(kMinusInfinity), bias, e, zero());
+            }
+            F weight = e;
+            if (Dropout) {
+                const F kept = load(m.kept + (static_cast<int64_t>(j) * N + n) * W);
+                weight = mul(e, kept);
+                dp = mul(dp, kept);
+            }
+            store(at_p, weight);
+            const F ds = mul(mul(e, slope), sub(dp, load(m.delta + row + n * W)));
+            store(at_ds, V == Visible::kAll ? ds : less(zero(), e, ds, e));  // dp of a hidden key may be NaN
         }
     }
 }
@@ -260,6 +301,38 @@ INLINE void add_queries(BackwardMemory &m, int row, int rows, int from, int to) 
     }
 }
 
+// As add_queries where keys are not finite: weights of 0 leave them out.
+INLINE void add_queries_seen(BackwardMemory &m, int width, int row, int rows, int from, int to) {
+    for (int r = 0; r < width && r < rows; r++) {
+        for (int64_t column = 0; column < m.head_stride; column += W) {
+            const float *const keys = m.key_columns + column / kValuePanel * kValuePanel * kTileKeys + column % kValuePanel;
+            float *const dq = m.dq + (row + r) * m.head_stride + column;
+            F sum = load(dq);
+            for (int j = from; j < to; j++) {
+                const float weight = m.ds[static_cast<int64_t>(j) * width + r];
+                if (weight != 0) {
+                    sum = fma(set1(weight), load(keys + static_cast<int64_t>(j) * kValuePanel), sum);
+                }
+            }
+            store(dq, sum);
+        }
+    }
+}
+
+template <int N, Visible V>
+INLINE void differentiate_tile(const Problem &p, BackwardMemory &m, int row, int from, int to) {
+    if (p.drop_below > 0) {
+        const int64_t width = N * W;
+        for (int64_t i = from * width; i < to * width; i++) {
+            m.kept[i] = 1;
+        }
+        drop_weights(p, m.options, m.positions, row, static_cast<int>(width), from, to, p.out_scale, m.kept);
+        differentiate<N, V, true>(p, m, row, from, to);
+    } else {
+        differentiate<N, V, false>(p, m, row, from, to);
+    }
+}
+
 // One panel of N vectors of rows against a tile.
 // pass 1: S = K Q^T and dP = V dO^T; pass 2: P and dS; pass 3: dV, dK; pass 4: dQ
 template <int N>
@@ -267,8 +340,7 @@ static void backward_panel(const Problem &p, const Unit &u, const Gradients &g, 
     const int width = N * W;
     int from = 0, to = tile.count;
     if (tile.masked) {
-        from = static_cast<int>(m.lo[row]);
-        to = static_cast<int>(m.hi[row + width - 1]);
+        union_range(m.lo + row, m.hi + row, width, &from, &to);
         if (from >= to) {
             return;
         }
@@ -281,16 +353,23 @@ static void backward_panel(const Problem &p, const Unit &u, const Gradients &g, 
         dot_block<kDotRows, N>(tile.values + at * value_dim, value_dim, m.do_panels + row * value_dim, value_dim,
                                m.ds + at * width);
     }
-    if (tile.masked) {
-        differentiate<N, true>(p, m, row, from, to);
+    if (p.names_keys) {
+        fill_bias(m.options, m.positions, m.lo, m.hi, row, u.row_count - row, width, from, to, m.bias);
+        differentiate_tile<N, Visible::kByBias>(p, m, row, from, to);
+    } else if (tile.masked) {
+        differentiate_tile<N, Visible::kByRange>(p, m, row, from, to);
     } else {
-        differentiate<N, false>(p, m, row, from, to);
+        differentiate_tile<N, Visible::kAll>(p, m, row, from, to);
     }
     add_keys(m.p, width, m.do_columns + static_cast<int64_t>(row) * kValuePanel, from, to, value_dim,
              g.dvalues + tile.first * value_dim);
     add_keys(m.ds, width, m.q_columns + static_cast<int64_t>(row) * kValuePanel, from, to, head_dim,
              g.dkeys + tile.first * head_dim);
-    add_queries<N>(m, row, u.row_count - row, from, to);
+    if (tile.finite) {
+        add_queries<N>(m, row, u.row_count - row, from, to);
+    } else {
+        add_queries_seen(m, width, row, u.row_count - row, from, to);
+    }
 }
 
 template <class T>
@@ -299,6 +378,9 @@ static void backward_rows(const Problem &p, const Unit &u, const Gradients &g, B
     load_rows(p, u, g, m, vectors);
     KeyCursor cursor(p, u, u.from);
     for (int64_t key = u.from; key < u.to; key += kTileKeys) {
+        if (skip_tile(p, u, cursor, u.to - key, m.options, m.positions, m.lo, m.hi)) {
+            continue;
+        }
         const BackwardTile tile = load_backward_tile<T>(p, u, cursor, key, m);
         for (int v = 0; v < vectors; v += 3) {
             switch (smaller(3, vectors - v)) {
@@ -306,9 +388,6 @@ static void backward_rows(const Problem &p, const Unit &u, const Gradients &g, B
                 case 2: backward_panel<2>(p, u, g, m, tile, v * W); break;
                 default: backward_panel<3>(p, u, g, m, tile, v * W); break;
             }
-        }
-        if (last_visible(p, position_of(p, u, u.first_row + u.row_count - 1)) <= m.positions[tile.count - 1]) {
-            break;  // keys ascend: no row sees any further one
         }
     }
     const float scale = static_cast<float>(p.spec.scale);

@@ -19,6 +19,7 @@ struct DecodeMemory {
     float *sum;
     float *lo;
     float *hi;
+    RowOptions options;
     int64_t query_stride;
 
     size_t carve(const Problem &p, void *block) {
@@ -32,6 +33,7 @@ struct DecodeMemory {
         sum = carver.take<float>(kDecodeMostRows);
         lo = carver.take<float>(kDecodeMostRows);
         hi = carver.take<float>(kDecodeMostRows);
+        options.carve(p, &carver, kDecodeMostRows);
         return carver.used();
     }
 };
@@ -225,8 +227,8 @@ INLINE void weigh_block(const Problem &p, const DecodeMemory &m, const Block<T> 
 }
 
 // One row's scores of a block to probabilities relative to its new maximum; out is corrected for it.
-// pass 1: cap, mask; pass 2: maximum; pass 3: exponentials, sum; pass 4: out, if the maximum changed
-INLINE void softmax_row(const Problem &p, DecodeMemory &m, int r, int keys) {
+// pass 1: cap, bias, mask; pass 2: maximum; pass 3: exponentials, sum, dropout; pass 4: out, if the maximum changed
+INLINE void softmax_row(const Problem &p, DecodeMemory &m, int r, const int64_t *positions, int keys) {
     float *const scores = m.scores + r * kBlockKeys;
     const int padded = static_cast<int>(round_up(keys, W));
     if (p.spec.soft_cap > 0) {
@@ -235,6 +237,10 @@ INLINE void softmax_row(const Problem &p, DecodeMemory &m, int r, int keys) {
         for (int j = 0; j < padded; j += W) {
             store(scores + j, mul(cap, tanh(mul(load(scores + j), inner))));
         }
+    }
+    for (int j = static_cast<int>(m.lo[r]); p.names_keys && j < static_cast<int>(m.hi[r]); j++) {
+        const float bias = m.options.bias_at(r, positions[j]);
+        scores[j] = bias > kMinusInfinity ? scores[j] * p.score_scale + bias : kMinusInfinity;
     }
     for (int j = 0; j < static_cast<int>(m.lo[r]); j++) {
         scores[j] = kMinusInfinity;
@@ -267,6 +273,47 @@ INLINE void softmax_row(const Problem &p, DecodeMemory &m, int r, int keys) {
         }
     }
     m.sum[r] += sum_lanes(sum);
+    for (int j = 0; p.drop_below > 0 && j < keys; j++) {
+        if (dropped(word_of(positions[j]), m.options.drop_low[r], m.options.drop_high[r], p.drop_below)) {
+            scores[j] = 0;
+        }
+    }
+}
+
+// Whether weights of 0 may meet values that are not finite: where some key is hidden from some row.
+template <class T>
+INLINE bool may_poison(const Problem &p, const DecodeMemory &m, const Block<T> &block, int rows) {
+    bool hidden = p.names_keys;
+    for (int r = 0; r < rows; r++) {
+        hidden |= m.hi[r] - m.lo[r] < static_cast<float>(block.count);
+    }
+    if (!hidden) {
+        return false;
+    }
+    F check = zero();  // NaN for what is not finite
+    for (int j = 0; j < block.count; j++) {
+        for (int d = 0; d < p.spec.value_dim; d += W) {
+            const int left = smaller(p.spec.value_dim - d, W);
+            check = fma(left == W ? load(block.values[j] + d) : load_part(block.values[j] + d, left), zero(), check);
+        }
+    }
+    return !(sum_lanes(check) == 0);
+}
+
+// As weigh_block, but weights of 0 leave values out.
+template <class T>
+INLINE void weigh_seen(const Problem &p, const DecodeMemory &m, const Block<T> &block, int rows) {
+    for (int r = 0; r < rows; r++) {
+        for (int j = 0; j < block.count; j++) {
+            const float weight = m.scores[r * kBlockKeys + j];
+            for (int d = 0; weight != 0 && d < p.spec.value_dim; d += 2 * W) {
+                float *const out = m.out + r * p.value_stride + d;
+                const int left = p.spec.value_dim - d;
+                store(out, fma(set1(weight), load_half_part<0>(block.values[j] + d, smaller(left, 2 * W)), load(out)));
+                store(out + W, fma(set1(weight), load_half_part<1>(block.values[j] + d, smaller(left, 2 * W)), load(out + W)));
+            }
+        }
+    }
 }
 
 template <class T>
@@ -287,6 +334,7 @@ INLINE void start_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
         m.max[r] = kMinusInfinity;
         m.sum[r] = 0;
     }
+    m.options.start(p, u, u.row_count);
     std::memset(m.out, 0, static_cast<size_t>(u.row_count) * static_cast<size_t>(p.value_stride) * sizeof(float));
 }
 
@@ -303,9 +351,13 @@ static void decode_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
             const Block<T> &block = blocks[current];
             find_block(p, cursor, u.to - key - block.count, &blocks[current ^ 1]);
             score_block(p, m, block, u.row_count);
-            visible_range(p, u, block.positions, block.count, u.row_count, m.lo, m.hi);
+            visible_range(m.options, block.positions, block.count, u.row_count, m.lo, m.hi);
             for (int r = 0; r < u.row_count; r++) {
-                softmax_row(p, m, r, block.count);
+                softmax_row(p, m, r, block.positions, block.count);
+            }
+            if (may_poison(p, m, block, u.row_count)) {
+                weigh_seen(p, m, block, u.row_count);
+                continue;
             }
             weigh_block(p, m, block, blocks[current ^ 1], u.row_count);
         }

@@ -27,6 +27,11 @@ struct Problem {
     float factor_low;       // what rounding took from factor
     double natural;         // scale of m in the natural lse: lse = natural * m + log l
     float query_sign;       // -1 for a negative scale, 0 for scale 0, else 1
+    float score_scale;      // makes scores natural logits, which a bias is added to; 1 where they are
+    float out_scale;        // 1 / (1 - dropout rate)
+    int32_t drop_below;     // draws below it are dropped; 0 for no dropout
+    bool names_keys;        // whether the mask hides or biases single keys
+    ta_mask mask;
     const float *q;
     const int64_t *first_positions;
     const ShardView *shards;

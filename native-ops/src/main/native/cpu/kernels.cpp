@@ -27,6 +27,7 @@
 #include "simd.h"
 #include "softmax.h"
 #include "keys.h"
+#include "options.h"
 #include "micro.h"
 #include "tile.h"
 #include "decode.h"

@@ -1,4 +1,4 @@
-// Walking the keys of a shard: where the rows of some local keys lie, and which of them a query row sees.
+// Walking the keys of a shard: where the rows of some local keys lie.
 #pragma once
 
 namespace ta {
@@ -38,37 +38,29 @@ class KeyCursor {
         return run;
     }
 
+    // The next keys' positions; the cursor stays where it is.
+    void peek(int count, int64_t *positions) const {
+        KeyCursor ahead = *this;
+        for (int j = 0; j < count;) {
+            const Run run = ahead.next(count - j);
+            for (int i = 0; i < run.count; i++, j++) {
+                positions[j] = run.position + i;
+            }
+        }
+    }
+
+    void skip(int count) {
+        while (count > 0) {
+            count -= next(count).count;
+        }
+    }
+
    private:
     const ShardView &shard_;
     int64_t page_;
     int64_t offset_;
     int64_t first_row_;
 };
-
-// positions: [keys] ascending. For each row the keys lo[row] <= j < hi[row] are visible; both ascend with the row.
-INLINE void visible_range(const Problem &p, const Unit &u, const int64_t *positions, int keys, int rows, float *lo, float *hi) {
-    int from = 0, to = 0;
-    for (int r = 0; r < rows; r++) {
-        if (r < u.row_count) {
-            const int64_t position = position_of(p, u, u.first_row + r);
-            const int64_t first = first_visible(p, position), last = last_visible(p, position);
-            while (to < keys && positions[to] <= last) {
-                to++;
-            }
-            while (from < to && positions[from] < first) {
-                from++;
-            }
-        }
-        lo[r] = static_cast<float>(from);
-        hi[r] = static_cast<float>(to);
-    }
-}
-
-// Whether every row of the unit sees all keys from position first to position last.
-INLINE bool all_visible(const Problem &p, const Unit &u, int64_t first, int64_t last) {
-    const int64_t low = position_of(p, u, u.first_row), high = position_of(p, u, u.first_row + u.row_count - 1);
-    return last <= last_visible(p, low) && first >= first_visible(p, high);
-}
 
 }  // namespace TA_TIER
 }  // namespace ta

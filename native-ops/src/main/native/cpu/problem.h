@@ -14,7 +14,8 @@ class OwnedProblem {
     ~OwnedProblem();
 
     // Fills problem and kernels, except for the problem's state.
-    ta_status open(const ta_spec &spec, const float *q, const int64_t *first_positions, const ta_shard *shards);
+    ta_status open(const ta_spec &spec, const float *q, const int64_t *first_positions, const ta_shard *shards,
+                   const ta_mask *mask);
 
     Problem problem{};
     const Kernels *kernels = nullptr;
@@ -22,5 +23,8 @@ class OwnedProblem {
    private:
     ShardView *shards_ = nullptr;
 };
+
+// Local keys that some of the rows first_row..last_row of any KV head see; the start is moved down to a tile border.
+void visible_keys(const Problem &problem, int32_t batch, int64_t first_row, int64_t last_row, int64_t *from, int64_t *to);
 
 }  // namespace ta

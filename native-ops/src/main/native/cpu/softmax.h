@@ -28,13 +28,6 @@ INLINE float *state_of(const Problem &p, const Unit &u, int64_t row) {
     return p.state + (head * p.spec.queries + row / p.group) * (p.spec.value_dim + 1);
 }
 
-// Keys that a row sees are those at positions first..last.
-INLINE int64_t last_visible(const Problem &p, int64_t position) { return p.spec.causal ? position : INT64_MAX; }
-
-INLINE int64_t first_visible(const Problem &p, int64_t position) {
-    return p.spec.sliding_window > 0 ? position - p.spec.sliding_window + 1 : INT64_MIN;
-}
-
 // The exponent's reference for a maximum: 0 where no key was seen, so that exp2(-inf - reference) is 0 and not NaN.
 INLINE float reference(const Problem &p, float max) { return max == kMinusInfinity ? 0.0f : max * p.factor; }
 
@@ -55,7 +48,7 @@ INLINE void finish_row(const Problem &p, const Unit &u, int64_t row, const float
         to[dim] = kMinusInfinity;
         return;
     }
-    const F share = set1(1.0f / sum);
+    const F share = set1(p.out_scale / sum);
     int i = 0;
     for (; i + W <= dim; i += W) {
         store(to + i, mul(load(out + i), share));

@@ -26,6 +26,8 @@ struct TileMemory {
     float *lo;          // visible keys of a row within the tile: lo <= j < hi
     float *hi;
     int64_t *positions; // [kTileKeys]
+    float *bias;        // [kTileKeys][panel's rows]; only where the mask names keys
+    RowOptions options;
 
     size_t carve(const Problem &p, void *block) {
         Carver carver(block);
@@ -40,6 +42,8 @@ struct TileMemory {
         lo = carver.take<float>(kTileRows);
         hi = carver.take<float>(kTileRows);
         positions = carver.take<int64_t>(kTileKeys);
+        bias = carver.take<float>(p.names_keys ? kTileKeys * kPanel : 0);
+        options.carve(p, &carver, kTileRows);
         return carver.used();
     }
 };
@@ -64,7 +68,8 @@ INLINE void widen_row(const T *from, float *to, int64_t n) {
 // A tile whose keys and values stand in TileMemory.
 struct Tile {
     int count;
-    bool masked;        // lo and hi say what is visible; else everything is
+    bool masked;        // lo and hi say what is visible by position; else everything is
+    bool finite;        // whether all values are
 };
 
 // q of the unit's rows to panels; rows beyond the last are zero
@@ -84,17 +89,22 @@ INLINE void pack_queries(const Problem &p, const Unit &u, TileMemory &m) {
     }
 }
 
-// Values of consecutive keys to columns of panels, rows j.. of the tile; columns beyond value_dim are zero
+// Values of consecutive keys to columns of panels, rows j.. of the tile; columns beyond value_dim are zero. Whether all are
+// finite
 template <class T>
-INLINE void pack_values(const T *from, int64_t dim, int64_t stride, int rows, int j, float *values) {
+INLINE bool pack_values(const T *from, int64_t dim, int64_t stride, int rows, int j, float *values) {
+    F check = zero();  // NaN for what is not finite
     for (int64_t column = 0; column < stride; column += W) {
         float *to = values + (column / kValuePanel * kTileKeys + j) * kValuePanel + column % kValuePanel;
         const int left = smaller(dim - column, W);
         for (int r = 0; r < rows; r++, to += kValuePanel) {
             const T *const at = from + r * dim + column;
-            store(to, left == W ? load(at) : left > 0 ? load_part(at, left) : zero());
+            const F x = left == W ? load(at) : left > 0 ? load_part(at, left) : zero();
+            store(to, x);
+            check = fma(x, zero(), check);
         }
     }
+    return sum_lanes(check) == 0;
 }
 
 // pass 1: keys, values and positions; pass 2: what each row sees of them. Keys and values are copied even where they
@@ -102,13 +112,13 @@ INLINE void pack_values(const T *from, int64_t dim, int64_t stride, int rows, in
 template <class T>
 INLINE Tile load_tile(const Problem &p, const Unit &u, KeyCursor &cursor, int64_t left, TileMemory &m) {
     const int64_t dim = p.spec.head_dim;
-    Tile tile{smaller(left, kTileKeys), false};
+    Tile tile{smaller(left, kTileKeys), false, true};
     for (int j = 0; j < tile.count;) {
         const KeyCursor::Run run = cursor.next(tile.count - j);
         const T *const keys = static_cast<const T *>(run.page->keys) + run.row * dim;
         widen_row(keys, m.keys + j * dim, run.count * dim);
         const T *const values = static_cast<const T *>(run.page->values) + run.row * p.spec.value_dim;
-        pack_values(values, p.spec.value_dim, p.value_stride, run.count, j, m.values);
+        tile.finite &= pack_values(values, p.spec.value_dim, p.value_stride, run.count, j, m.values);
         for (int i = 0; i < run.count; i++) {
             m.positions[j + i] = run.position + i;
         }
@@ -117,9 +127,9 @@ INLINE Tile load_tile(const Problem &p, const Unit &u, KeyCursor &cursor, int64_
     for (int64_t i = tile.count * dim; i < kDotRows * dim; i++) {
         m.keys[i] = 0;
     }
-    tile.masked = !all_visible(p, u, m.positions[0], m.positions[tile.count - 1]);
+    tile.masked = p.names_keys || !m.options.all_visible(m.positions[0], m.positions[tile.count - 1]);
     if (tile.masked) {
-        visible_range(p, u, m.positions, tile.count, static_cast<int>(round_up(u.row_count, W)), m.lo, m.hi);
+        visible_range(m.options, m.positions, tile.count, static_cast<int>(round_up(u.row_count, W)), m.lo, m.hi);
     }
     return tile;
 }
@@ -134,9 +144,12 @@ INLINE void cap_scores(const Problem &p, float *scores, int from, int to) {
     }
 }
 
+// How a panel learns what its rows see of a tile: all of it, lo and hi, or a bias of -inf.
+enum class Visible { kAll, kByRange, kByBias };
+
 // Scores of keys from..to-1 to probabilities relative to the rows' new maximum.
 // pass 1: mask, maximum; pass 2: exponentials, sum
-template <int N, bool Masked>
+template <int N, Visible V>
 INLINE void softmax_panel(const Problem &p, TileMemory &m, int row, int from, int to) {
     F top[N], lo[N], hi[N];
     UNROLL
@@ -150,9 +163,14 @@ INLINE void softmax_panel(const Problem &p, TileMemory &m, int row, int from, in
         UNROLL
         for (int n = 0; n < N; n++) {
             F s = load(scores + n * W);
-            if (Masked) {
+            if (V == Visible::kByRange) {
                 const F key = set1(static_cast<float>(j));
                 s = less(key, lo[n], set1(kMinusInfinity), less(key, hi[n], s, set1(kMinusInfinity)));
+                store(scores + n * W, s);
+            }
+            if (V == Visible::kByBias) {
+                const F bias = load(m.bias + (static_cast<int64_t>(j) * N + n) * W);
+                s = less(set1(kMinusInfinity), bias, fma(s, set1(p.score_scale), bias), set1(kMinusInfinity));
                 store(scores + n * W, s);
             }
             top[n] = max(top[n], s);
@@ -192,8 +210,7 @@ INLINE void sum_rows(const Problem &p, TileMemory &m, const Tile &tile, int widt
                      int from, int to) {
     const int row = panel_row + r;
     if (tile.masked) {
-        from = static_cast<int>(m.lo[row]);
-        to = static_cast<int>(m.hi[row + M - 1]);
+        union_range(m.lo + row, m.hi + row, M, &from, &to);
     }
     const int64_t keys = to > from ? to - from : 0;
     const float *const weights = m.scores + static_cast<int64_t>(from) * width + r;
@@ -206,15 +223,31 @@ INLINE void sum_rows(const Problem &p, TileMemory &m, const Tile &tile, int widt
     }
 }
 
+// As sum_rows for a row and all columns where values are not finite: weights of 0 leave them out.
+INLINE void sum_row_seen(const Problem &p, TileMemory &m, int width, int panel_row, int r, int from, int to) {
+    const int row = panel_row + r;
+    for (int64_t column = 0; column < p.value_stride; column += W) {
+        const float *const values = m.values + column / kValuePanel * kValuePanel * kTileKeys + column % kValuePanel;
+        float *const out = m.out + row * static_cast<int64_t>(p.value_stride) + column;
+        F sum = mul(set1(m.correction[row]), load(out));
+        for (int j = from; j < to; j++) {
+            const float weight = m.scores[static_cast<int64_t>(j) * width + r];
+            if (weight != 0) {
+                sum = fma(set1(weight), load(values + static_cast<int64_t>(j) * kValuePanel), sum);
+            }
+        }
+        store(out, sum);
+    }
+}
+
 // One panel of N vectors of rows against a tile.
-// pass 1: scores = K Q^T; pass 2: softmax; pass 3: out = correction * out + P V
+// pass 1: scores = K Q^T; pass 2: softmax, dropout; pass 3: out = correction * out + P V
 template <int N>
 static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &tile, int row) {
     const int width = N * W;
     int from = 0, to = tile.count;
     if (tile.masked) {
-        from = static_cast<int>(m.lo[row]);
-        to = static_cast<int>(m.hi[row + width - 1]);
+        union_range(m.lo + row, m.hi + row, width, &from, &to);
         if (from >= to) {
             return;
         }
@@ -229,10 +262,22 @@ static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &ti
     if (p.spec.soft_cap > 0) {
         cap_scores<N>(p, m.scores, from, to);
     }
-    if (tile.masked) {
-        softmax_panel<N, true>(p, m, row, from, to);
+    if (p.names_keys) {
+        fill_bias(m.options, m.positions, m.lo, m.hi, row, u.row_count - row, width, from, to, m.bias);
+        softmax_panel<N, Visible::kByBias>(p, m, row, from, to);
+    } else if (tile.masked) {
+        softmax_panel<N, Visible::kByRange>(p, m, row, from, to);
     } else {
-        softmax_panel<N, false>(p, m, row, from, to);
+        softmax_panel<N, Visible::kAll>(p, m, row, from, to);
+    }
+    if (p.drop_below > 0) {
+        drop_weights(p, m.options, m.positions, row, width, from, to, 1, m.scores);
+    }
+    if (!tile.finite) {
+        for (int r = 0; r < width && row + r < u.row_count; r++) {
+            sum_row_seen(p, m, width, row, r, from, to);
+        }
+        return;
     }
     for (int64_t column = 0; column < p.spec.value_dim; column += kValuePanel) {
         int r = 0;
@@ -254,9 +299,13 @@ static void tile_rows(const Problem &p, const Unit &u, TileMemory &m) {
         m.max[r] = kMinusInfinity;
         m.sum[r] = m.lo[r] = m.hi[r] = 0;
     }
+    m.options.start(p, u, vectors * W);
     if (u.from < u.to) {
         KeyCursor cursor(p, u, u.from);
         for (int64_t key = u.from; key < u.to; key += kTileKeys) {
+            if (skip_tile(p, u, cursor, u.to - key, m.options, m.positions, m.lo, m.hi)) {
+                continue;
+            }
             const Tile tile = load_tile<T>(p, u, cursor, u.to - key, m);
             for (int v = 0; v < vectors; v += 3) {
                 switch (smaller(3, vectors - v)) {

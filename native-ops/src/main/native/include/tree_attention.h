@@ -57,13 +57,40 @@ typedef struct ta_spec {
     double scale;
     double soft_cap; /* 0 for none */
     int32_t isa;     /* ta_isa */
+    int32_t dropout_layer;
+    double dropout_rate; /* 0 for none, else below 1; what is drawn is Dropout's convention (docs/conventions.md) */
+    uint64_t dropout_seed;
+    int64_t first_batch_row; /* number of batch row 0 in the whole batch, for dropout */
 } ta_spec;
+
+/* Numbers by batch row, head, query and key: the row of a (batch row, head, query) starts at element offset + batch row *
+   batch_stride + head * head_stride + query * query_stride; its key at global position p is p elements further. A stride is 0
+   where all share one. */
+typedef struct ta_table {
+    const void *values; /* null for no table */
+    int64_t length;     /* elements from values on; every row lies within them */
+    int64_t offset;
+    int64_t batch_stride;
+    int64_t head_stride;
+    int64_t query_stride;
+    int64_t keys; /* global positions 0 .. keys - 1 are covered; no shard may hold others */
+} ta_table;
+
+/* What a call hides and adds beyond ta_spec, as AttentionMask does; all tables may be absent. A key is visible where nothing
+   hides it; hidden keys and values reach no result even if they are not finite. */
+typedef struct ta_mask {
+    ta_table keys;    /* uint8_t, 0 hides; head_stride and query_stride are 0 */
+    ta_table visible; /* uint8_t, 0 hides */
+    ta_table bias;    /* float, added to scaled, capped scores; finite, or -infinity, which hides */
+    ta_table ranges;  /* int64_t [2]: the first visible position and the one after the last; keys is 2, head_stride 0 */
+} ta_mask;
 
 typedef struct ta_partial_params {
     ta_spec spec;
     const float *q;                 /* [batch][heads][queries][head_dim] */
     const int64_t *first_positions; /* [batch]: global position of query 0 */
     const ta_shard *shards;         /* [batch] */
+    const ta_mask *mask;            /* null for none */
     float *state;                   /* out: [batch][heads][queries][value_dim + 1], the natural-log lse last in each row */
 } ta_partial_params;
 
@@ -72,9 +99,10 @@ TA_API ta_status ta_partial(const ta_partial_params *params);
 
 typedef struct ta_backward_params {
     ta_spec spec;
-    const float *q;                 /* as in ta_partial_params, and so the following two */
+    const float *q;                 /* as in ta_partial_params, and so the following three */
     const int64_t *first_positions;
     const ta_shard *shards;
+    const ta_mask *mask;
     const float *state;          /* [batch][heads][queries][value_dim + 1]: over ALL keys, those of other shards included */
     const float *state_gradient; /* the same shape: d loss / d out, then d loss / d lse */
     float *dq;                   /* [batch][heads][queries][head_dim] */

@@ -26,9 +26,29 @@ class Temporary {
 };
 
 // Integers of Bindings.partial's shape argument, in order.
-enum Shape { kIsa, kBatch, kHeads, kKvHeads, kQueries, kHeadDim, kValueDim, kKvType, kCausal, kWindow, kPageSizes };
+enum Shape {
+    kIsa,
+    kBatch,
+    kHeads,
+    kKvHeads,
+    kQueries,
+    kHeadDim,
+    kValueDim,
+    kKvType,
+    kCausal,
+    kWindow,
+    kDropoutLayer,
+    kFirstBatchRow,
+    kPageSizes
+};
 
-ta_spec spec_of(const jint *shape, jdouble scale, jdouble soft_cap) {
+// Its numbers argument, and what a table takes of its masks argument.
+enum Numbers { kScale, kSoftCap, kDropoutRate, kNumberCount };
+enum Table { kLength, kOffset, kBatchStride, kHeadStride, kQueryStride, kKeys, kTableIntegers };
+constexpr jsize kTables = 4;                             // keys, visible, bias, ranges
+constexpr jsize kMaskIntegers = 1 + kTables * kTableIntegers;  // the dropout's seed, then each table's
+
+ta_spec spec_of(const jint *shape, const jdouble *numbers, jlong dropout_seed) {
     ta_spec spec{};
     spec.isa = shape[kIsa];
     spec.batch = shape[kBatch];
@@ -40,12 +60,26 @@ ta_spec spec_of(const jint *shape, jdouble scale, jdouble soft_cap) {
     spec.kv_type = shape[kKvType];
     spec.causal = shape[kCausal];
     spec.sliding_window = shape[kWindow];
-    spec.scale = scale;
-    spec.soft_cap = soft_cap;
+    spec.scale = numbers[kScale];
+    spec.soft_cap = numbers[kSoftCap];
+    spec.dropout_rate = numbers[kDropoutRate];
+    spec.dropout_seed = static_cast<uint64_t>(dropout_seed);
+    spec.dropout_layer = shape[kDropoutLayer];
+    spec.first_batch_row = shape[kFirstBatchRow];
     return spec;
 }
 
 void *address(JNIEnv *env, jobject buffer) { return buffer == nullptr ? nullptr : env->GetDirectBufferAddress(buffer); }
+
+// A table, none where its buffer is null; false if the buffer is not direct.
+bool read_table(JNIEnv *env, jobjectArray buffers, jsize index, const jlong *integers, ta_table *table) {
+    const jobject buffer = env->GetObjectArrayElement(buffers, index);
+    *table = ta_table{address(env, buffer),       integers[kLength],      integers[kOffset], integers[kBatchStride],
+                      integers[kHeadStride], integers[kQueryStride], integers[kKeys]};
+    const bool whole = buffer == nullptr || table->values != nullptr;
+    env->DeleteLocalRef(buffer);
+    return whole;
+}
 
 // Pages of all shards: buffers [pages], places [pages][start, length, key offset, value offset].
 bool read_pages(JNIEnv *env, jobjectArray keys, jobjectArray values, jlongArray places, jsize count, ta_page *pages) {
@@ -89,10 +123,24 @@ class Inputs {
         }
     }
 
-    ta_status read(JNIEnv *env, jdouble scale, jdouble soft_cap, jobject queries, jobjectArray keys, jobjectArray values,
-                   jlongArray places) {
+    ta_status read(JNIEnv *env, jdoubleArray numbers, jlongArray masks, jobjectArray tables, jobject queries,
+                   jobjectArray keys, jobjectArray values, jlongArray places) {
         if (!complete()) {
             return TA_OUT_OF_MEMORY;
+        }
+        jdouble reals[kNumberCount];
+        jlong integers[kMaskIntegers];
+        if (env->GetArrayLength(numbers) != kNumberCount || env->GetArrayLength(masks) != kMaskIntegers ||
+            env->GetArrayLength(tables) != kTables) {
+            return TA_INVALID_ARGUMENT;
+        }
+        env->GetDoubleArrayRegion(numbers, 0, kNumberCount, reals);
+        env->GetLongArrayRegion(masks, 0, kMaskIntegers, integers);
+        ta_table *const to[kTables] = {&mask.keys, &mask.visible, &mask.bias, &mask.ranges};
+        for (jsize i = 0; i < kTables; i++) {
+            if (!read_table(env, tables, i, integers + 1 + i * kTableIntegers, to[i])) {
+                return TA_INVALID_ARGUMENT;
+            }
         }
         if (integers_ != kPageSizes + batch_ || !read_pages(env, keys, values, places, pages_, page_.get())) {
             return TA_INVALID_ARGUMENT;
@@ -102,7 +150,7 @@ class Inputs {
             shards.get()[b] = ta_shard{next, counts_.get()[b], ints_.get()[kPageSizes + b]};
             next += counts_.get()[b];
         }
-        spec = spec_of(ints_.get(), scale, soft_cap);
+        spec = spec_of(ints_.get(), reals, integers[0]);
         q = static_cast<const float *>(address(env, queries));
         return TA_OK;
     }
@@ -119,6 +167,7 @@ class Inputs {
 
    public:
     ta_spec spec{};
+    ta_mask mask{};
     const float *q = nullptr;
     Temporary<ta_shard> shards;
 
@@ -148,10 +197,10 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_setThread
 }
 
 JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_partial(
-    JNIEnv *env, jclass, jintArray shape, jdouble scale, jdouble soft_cap, jobject q, jlongArray first_positions,
-    jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state) {
+    JNIEnv *env, jclass, jintArray shape, jdoubleArray numbers, jlongArray masks, jobjectArray tables, jobject q,
+    jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state) {
     Inputs inputs(env, shape, first_positions, key_pages, page_counts);
-    const ta_status status = inputs.read(env, scale, soft_cap, q, key_pages, value_pages, places);
+    const ta_status status = inputs.read(env, numbers, masks, tables, q, key_pages, value_pages, places);
     if (status != TA_OK) {
         return status;
     }
@@ -160,16 +209,17 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_partial(
     params.q = inputs.q;
     params.first_positions = inputs.positions();
     params.shards = inputs.shards.get();
+    params.mask = &inputs.mask;
     params.state = static_cast<float *>(address(env, state));
     return ta_partial(&params);
 }
 
 JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_backward(
-    JNIEnv *env, jclass, jintArray shape, jdouble scale, jdouble soft_cap, jobject q, jlongArray first_positions,
-    jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state,
+    JNIEnv *env, jclass, jintArray shape, jdoubleArray numbers, jlongArray masks, jobjectArray tables, jobject q,
+    jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state,
     jobject state_gradient, jobjectArray outputs) {
     Inputs inputs(env, shape, first_positions, key_pages, page_counts);
-    ta_status status = inputs.read(env, scale, soft_cap, q, key_pages, value_pages, places);
+    ta_status status = inputs.read(env, numbers, masks, tables, q, key_pages, value_pages, places);
     const jsize count = env->GetArrayLength(outputs), batch = env->GetArrayLength(page_counts);
     Temporary<float *> gradients(count);
     if (status != TA_OK || gradients.get() == nullptr || count != 1 + 2 * batch) {
@@ -185,6 +235,7 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_backward(
     params.q = inputs.q;
     params.first_positions = inputs.positions();
     params.shards = inputs.shards.get();
+    params.mask = &inputs.mask;
     params.state = static_cast<const float *>(address(env, state));
     params.state_gradient = static_cast<const float *>(address(env, state_gradient));
     params.dq = gradients.get()[0];

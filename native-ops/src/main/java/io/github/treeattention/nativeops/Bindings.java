@@ -1,5 +1,6 @@
 package io.github.treeattention.nativeops;
 
+import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
 
@@ -28,16 +29,20 @@ final class Bindings {
     /**
      * {@code ta_partial}.
      *
-     * @param shape isa, batch, heads, kvHeads, queries, headDim, valueDim, kvType, causal, slidingWindow, then each batch
-     *     row's pageSize
+     * @param shape isa, batch, heads, kvHeads, queries, headDim, valueDim, kvType, causal, slidingWindow,
+     *     dropout layer, first batch row, then each batch row's pageSize
+     * @param numbers scale, softCap, dropout rate
+     * @param masks the dropout's seed, then of each table its length, offset, strides of batch, head and query, and keys
+     * @param tables the mask's keys, visible, bias and ranges; null where there is none
      * @param keyPages the pages of all batch rows, one after another
      * @param places for each page its start, its length, and the byte offsets of its keys and values
      * @param pageCounts pages of each batch row
      */
     static native int partial(
             int[] shape,
-            double scale,
-            double softCap,
+            double[] numbers,
+            long[] masks,
+            Buffer[] tables,
             FloatBuffer queries,
             long[] firstPositions,
             ByteBuffer[] keyPages,
@@ -53,8 +58,9 @@ final class Bindings {
      */
     static native int backward(
             int[] shape,
-            double scale,
-            double softCap,
+            double[] numbers,
+            long[] masks,
+            Buffer[] tables,
             FloatBuffer queries,
             long[] firstPositions,
             ByteBuffer[] keyPages,

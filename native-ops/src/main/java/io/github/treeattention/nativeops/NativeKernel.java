@@ -3,23 +3,20 @@ package io.github.treeattention.nativeops;
 import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.MaskTable;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.AttentionGradients;
 import io.github.treeattention.kernel.AttentionKernel;
-import io.github.treeattention.kernel.AttentionKernels;
+import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
 import java.util.List;
+import java.util.Optional;
 
-/**
- * The C++ kernel of one instruction-set tier. Uses the library's thread pool; the result does not depend on its size. Calls
- * with a mask or dropout go to the Java kernel, for the C++ kernels do not know them yet.
- */
+/** The C++ kernel of one instruction-set tier. Uses the library's thread pool; the result does not depend on its size. */
 final class NativeKernel implements AttentionKernel {
-    private static final AttentionKernel JAVA = AttentionKernels.named("java");
-
     private final int isa;
 
     NativeKernel(int isa) {
@@ -34,15 +31,13 @@ final class NativeKernel implements AttentionKernel {
     @Override
     public void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
         AttentionKernel.requireMatching(spec, queries, shards, state);
-        if (needsJava(spec, queries)) {
-            JAVA.partial(spec, queries, shards, state);
-            return;
-        }
         Pages pages = Pages.of(shards);
+        Tables tables = new Tables(spec, queries.mask());
         Bindings.check(Bindings.partial(
                 shape(spec, queries, shards),
-                spec.scale(),
-                spec.softCap(),
+                new double[] {spec.scale(), spec.softCap(), spec.dropout().rate()},
+                tables.integers,
+                tables.buffers,
                 queries.values(),
                 firstPositions(queries),
                 pages.keys,
@@ -61,11 +56,8 @@ final class NativeKernel implements AttentionKernel {
             AttentionState stateGradient,
             AttentionGradients gradients) {
         AttentionKernel.requireMatching(spec, queries, shards, state, stateGradient, gradients);
-        if (needsJava(spec, queries)) {
-            JAVA.backward(spec, queries, shards, state, stateGradient, gradients);
-            return;
-        }
         Pages pages = Pages.of(shards);
+        Tables tables = new Tables(spec, queries.mask());
         FloatBuffer[] outputs = new FloatBuffer[1 + 2 * shards.size()];
         outputs[0] = gradients.queries();
         for (int b = 0; b < shards.size(); b++) {
@@ -74,8 +66,9 @@ final class NativeKernel implements AttentionKernel {
         }
         Bindings.check(Bindings.backward(
                 shape(spec, queries, shards),
-                spec.scale(),
-                spec.softCap(),
+                new double[] {spec.scale(), spec.softCap(), spec.dropout().rate()},
+                tables.integers,
+                tables.buffers,
                 queries.values(),
                 firstPositions(queries),
                 pages.keys,
@@ -85,10 +78,6 @@ final class NativeKernel implements AttentionKernel {
                 state.rows(),
                 stateGradient.rows(),
                 outputs));
-    }
-
-    private static boolean needsJava(AttentionSpec spec, Queries queries) {
-        return queries.mask() != AttentionMask.NONE || spec.dropout().isActive();
     }
 
     private static long[] firstPositions(Queries queries) {
@@ -110,7 +99,9 @@ final class NativeKernel implements AttentionKernel {
             spec.valueDim(),
             typeCode(shards.get(0).layout().type()),
             spec.causal() ? 1 : 0,
-            spec.slidingWindow()
+            spec.slidingWindow(),
+            spec.dropout().layer(),
+            spec.dropout().firstBatchRow()
         };
         int[] shape = new int[fixed.length + shards.size()];
         System.arraycopy(fixed, 0, shape, 0, fixed.length);
@@ -127,6 +118,37 @@ final class NativeKernel implements AttentionKernel {
             case BF16 -> 1;
             case F16 -> 2;
         };
+    }
+
+    /** The dropout's seed and the tables of a mask. */
+    private static final class Tables {
+        private static final int INTEGERS = 6; // of a table
+
+        final Buffer[] buffers = new Buffer[4];
+        final long[] integers = new long[1 + INTEGERS * buffers.length];
+
+        Tables(AttentionSpec spec, AttentionMask mask) {
+            integers[0] = spec.dropout().seed();
+            add(0, mask.keys());
+            add(1, mask.visible());
+            add(2, mask.bias());
+            add(3, mask.ranges());
+        }
+
+        private void add(int index, Optional<? extends MaskTable<?>> given) {
+            given.ifPresent(table -> {
+                buffers[index] = table.values();
+                long[] mine = {
+                    table.values().capacity(),
+                    table.rowIndex(0, 0, 0),
+                    table.stride(0),
+                    table.stride(1),
+                    table.stride(2),
+                    table.keyCount()
+                };
+                System.arraycopy(mine, 0, integers, 1 + index * INTEGERS, INTEGERS);
+            });
+        }
     }
 
     /** The pages of all shards, one after another. */

@@ -3,6 +3,7 @@ package io.github.treeattention.nativeops;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 
 import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.KernelRun;
 import java.util.concurrent.TimeUnit;
@@ -31,21 +32,30 @@ class ThreadCountTest {
 
     @Test
     void shouldNotMatterInDecode() {
-        requireSameBits(AttentionSpec.of(8, 2, 64).withCausal(true), 1, 5000);
+        requireSameBits(AttentionSpec.of(8, 2, 64).withCausal(true), 1, 5000, false, 1);
     }
 
     @Test
     void shouldNotMatterInPrefillAndBackward() {
-        requireSameBits(AttentionSpec.of(4, 1, 32).withCausal(true), 700, 1500);
+        requireSameBits(AttentionSpec.of(4, 1, 32).withCausal(true), 700, 1500, false, 1);
     }
 
-    private static void requireSameBits(AttentionSpec spec, int queries, int keys) {
+    @Test
+    void shouldNotMatterWithMasksAndDropout() {
+        AttentionSpec spec = AttentionSpec.of(4, 2, 16).withDropout(Dropout.of(0.3, 9, 1));
+        for (long seed = 1; seed <= 4; seed++) {
+            requireSameBits(spec, 2, 3000, true, seed);
+            requireSameBits(spec.withCausal(true), 500, 700, true, seed);
+        }
+    }
+
+    private static void requireSameBits(AttentionSpec spec, int queries, int keys, boolean masked, long seed) {
         for (KvType type : KvType.values()) {
             float[] wanted = null;
             for (int count : new int[] {1, 2, 3, 7}) {
                 NativeOps.setThreads(count);
                 NativeKernel kernel = new NativeKernel(Bindings.ISA_ACTIVE);
-                float[] got = KernelRun.of(kernel, spec, type, queries, keys, 1);
+                float[] got = KernelRun.of(kernel, spec, type, queries, keys, masked, seed);
                 wanted = wanted == null ? got : wanted;
                 assertArrayEquals(wanted, got, 0f, count + " threads, " + type);
             }

@@ -3,6 +3,8 @@ package io.github.treeattention.attention;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.util.Arrays;
+import java.util.List;
 
 /**
  * Attention over some set of keys, as an element of a commutative monoid: for each (batch, head, query) the output row
@@ -92,10 +94,57 @@ public final class AttentionState {
      * @throws IllegalArgumentException if the shapes differ
      */
     public void merge(AttentionState other) {
+        requireSameShape(other);
+        mergeRows(rows, other.rows, valueDim);
+    }
+
+    /**
+     * Merges many states, all over disjoint keys, into this state in one pass: the sum is taken in float64, in the order
+     * of the list with this state first, and rounded once, whereas merging one by one rounds every time. The same states
+     * in the same order give the same bits everywhere, though not those of merging one by one.
+     *
+     * @throws IllegalArgumentException if a shape differs; nothing is merged then
+     */
+    public void mergeAll(List<AttentionState> others) {
+        others.forEach(this::requireSameShape);
+        double[] sums = new double[valueDim];
+        float[] row = new float[valueDim];
+        for (int at = 0; at < rows.capacity(); at += rowLength()) {
+            float max = rows.get(at + valueDim);
+            for (AttentionState other : others) {
+                max = Math.max(max, other.rows.get(at + valueDim));
+            }
+            if (max == Float.NEGATIVE_INFINITY) {
+                continue; // all empty
+            }
+            Arrays.fill(sums, 0);
+            double total = addWeighted(at, max, row, sums);
+            for (AttentionState other : others) {
+                total += other.addWeighted(at, max, row, sums);
+            }
+            for (int i = 0; i < valueDim; i++) {
+                rows.put(at + i, (float) (sums[i] / total));
+            }
+            rows.put(at + valueDim, (float) (max + StrictMath.log(total)));
+        }
+    }
+
+    /** Adds a row times {@code e^(lse - max)} to sums; returns that factor. */
+    private double addWeighted(int at, float max, float[] row, double[] sums) {
+        double weight = StrictMath.exp((double) rows.get(at + valueDim) - max);
+        if (weight != 0) {
+            rows.get(at, row);
+            for (int i = 0; i < row.length; i++) {
+                sums[i] += weight * row[i];
+            }
+        }
+        return weight;
+    }
+
+    private void requireSameShape(AttentionState other) {
         if (batch != other.batch || heads != other.heads || queries != other.queries || valueDim != other.valueDim) {
             throw new IllegalArgumentException("states must have the same shape: " + this + " and " + other);
         }
-        mergeRows(rows, other.rows, valueDim);
     }
 
     /**

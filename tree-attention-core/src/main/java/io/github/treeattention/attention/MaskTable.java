@@ -83,6 +83,11 @@ public final class MaskTable<B extends Buffer> {
         return offset + batchRow * strides[0] + head * strides[1] + query * strides[2];
     }
 
+    /** Elements between neighbours on axis 0 (batch), 1 (heads) or 2 (queries); 0 where all share one. */
+    public int stride(int axis) {
+        return strides[axis];
+    }
+
     void requireAxes(String name, int batch, int heads, int queries) {
         int[] wanted = {batch, heads, queries};
         for (int axis = 0; axis < wanted.length; axis++) {

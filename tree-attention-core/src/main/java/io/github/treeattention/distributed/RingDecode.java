@@ -54,7 +54,7 @@ public final class RingDecode implements DistributedAttention {
             }
         }
         state.clear();
-        states.forEach(state::merge);
+        state.mergeAll(states);
     }
 
     /** One state per member of the shape in use; kept, because direct memory is slow to come and slower to go. */

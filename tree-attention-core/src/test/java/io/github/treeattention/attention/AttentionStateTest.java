@@ -82,6 +82,47 @@ class AttentionStateTest {
         }
     }
 
+    /** One rounding for all: against float64 over the very numbers that the states hold. */
+    @Test
+    void shouldMergeManyWithOneRounding() {
+        SplittableRandom random = Seeds.random("shouldMergeManyWithOneRounding");
+        for (int trial = 0; trial < 500; trial++) {
+            int parts = 1 + random.nextInt(9);
+            double spread = new double[] {0.1, 1, 30, 1e4}[random.nextInt(4)];
+            double[] lses = new double[parts];
+            double[][] outs = new double[parts][DIM];
+            List<AttentionState> states = new ArrayList<>();
+            for (int part = 0; part < parts; part++) {
+                float[] row = row(random);
+                row[DIM] = random.nextInt(4) == 0 ? EMPTY : (float) ((random.nextDouble() * 2 - 1) * spread);
+                for (int i = 0; i < DIM; i++) {
+                    row[i] = row[DIM] == EMPTY ? 0 : row[i];
+                    outs[part][i] = row[i];
+                }
+                lses[part] = row[DIM];
+                states.add(wrap(row));
+            }
+            double[] wanted = attend(lses, outs);
+            AttentionState merged = states.remove(0);
+            merged.mergeAll(states);
+            float[] got = floats(merged);
+            for (int i = 0; i <= DIM; i++) {
+                double oneRounding = 0x1.001p-24 * Math.abs(wanted[i]) + 1e-13; // and float64's own, of terms up to 10
+                assertEquals(wanted[i], got[i], wanted[i] == EMPTY ? 0 : oneRounding, "element " + i);
+            }
+        }
+    }
+
+    @Test
+    void shouldRefuseOtherShapesAmongMany() {
+        AttentionState state = state(new float[] {1, 2, 3, 4, 5}, 0);
+        float[] before = floats(state);
+        List<AttentionState> others =
+                List.of(state(new float[] {9, 9, 9, 9, 9}, 0), AttentionState.empty(1, 1, 2, DIM));
+        assertThrows(IllegalArgumentException.class, () -> state.mergeAll(others));
+        assertArrayEquals(before, floats(state));
+    }
+
     @Test
     void shouldSurviveHugeAndTinyLogits() {
         AttentionState low = state(new float[] {1, 1, 1, 1, 1}, -1e4f);

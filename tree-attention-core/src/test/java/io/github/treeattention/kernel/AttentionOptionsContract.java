@@ -11,6 +11,7 @@ import io.github.treeattention.attention.Queries;
 import io.github.treeattention.testkit.Seeds;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
@@ -93,6 +94,26 @@ public abstract class AttentionOptionsContract {
         }
     }
 
+    /** Positions that no 32 bits hold, in steps that cross their border. */
+    @Test
+    void shouldDropByThePositionsOfLongContexts() {
+        SplittableRandom random = Seeds.random("shouldDropByThePositionsOfLongContexts");
+        for (int queries : new int[] {1, 33}) {
+            AttentionSpec spec = AttentionSpec.of(4, 2, 8).withDropout(Dropout.of(0.5, random.nextLong(), 0));
+            AttentionCase near = new RandomCase(random).spec(spec).sizes(2, queries, 200).masked(false).build();
+            long shift = (3L << 32) - 100;
+            List<AttentionCase.Keys> keys = new ArrayList<>();
+            for (AttentionCase.Keys row : near.keys) {
+                long[] positions = Arrays.stream(row.positions).map(at -> at + shift).toArray();
+                keys.add(new AttentionCase.Keys(positions, row.k, row.v));
+            }
+            AttentionCase far = near.with(near.mask, keys);
+            AttentionState state = state(far);
+            kernel().partial(far.spec, far.toQueries(), far.shards(), state);
+            KernelCheck.requireClose(kernel(), far, state, 1);
+        }
+    }
+
     @Test
     void shouldRefuseAMaskThatEndsBeforeTheKeys() {
         AttentionCase c = new RandomCase(Seeds.random("shouldRefuseAMaskThatEndsBeforeTheKeys"))
@@ -157,9 +178,9 @@ public abstract class AttentionOptionsContract {
             dirty = c.with(mask, keys);
             int rowsPerBatch = c.spec.heads() * c.queries;
             untouched = row -> {
-                for (int j = 0; j < poisoned[row / rowsPerBatch].length; j++) {
-                    if (poisoned[row / rowsPerBatch][j]
-                            && ReferenceAttention.bias(clean, row, j) > Float.NEGATIVE_INFINITY) {
+                float[] biases = ReferenceAttention.biases(clean, row);
+                for (int j = 0; j < biases.length; j++) {
+                    if (poisoned[row / rowsPerBatch][j] && biases[j] > Float.NEGATIVE_INFINITY) {
                         return false;
                     }
                 }

@@ -11,12 +11,13 @@ public final class KernelRun {
 
     /** State, then all gradients, of a problem that any build of the kernel cuts into several units. */
     public static float[] of(
-            AttentionKernel kernel, AttentionSpec spec, KvType type, int queries, int keys, long seed) {
+            AttentionKernel kernel, AttentionSpec spec, KvType type, int queries, int keys, boolean masked, long seed) {
         AttentionCase c = new RandomCase(new SplittableRandom(seed))
                 .spec(spec)
                 .type(type)
                 .sizes(2, queries, keys)
                 .pageSize(128)
+                .masked(masked)
                 .build();
         AttentionState state = AttentionState.empty(2, spec.heads(), queries, spec.valueDim());
         kernel.partial(spec, c.toQueries(), c.shards(), state);

@@ -45,25 +45,36 @@ final class ReferenceAttention {
         return largestValue;
     }
 
-    /** What is added to the score of a row of {@link #lse} and a key of its batch row; -inf where it is hidden. */
-    static float bias(AttentionCase c, int row, int j) {
+    /** What is added to the scores of a row of {@link #lse}, key by key of its batch row; -inf where a key is hidden. */
+    static float[] biases(AttentionCase c, int row) {
         int b = row / (c.spec.heads() * c.queries);
+        int head = row / c.queries % c.spec.heads();
         int i = row % c.queries;
         long query = c.firstPositions[b] + i;
-        long key = c.keys.get(b).positions[j];
-        boolean visible = key >= c.mask.from(b, i) && key < c.mask.to(b, i);
-        if (c.spec.causal()) {
-            visible &= key <= query && (c.spec.slidingWindow() == 0 || key > query - c.spec.slidingWindow());
+        long[] positions = c.keys.get(b).positions;
+        float[] biases = new float[positions.length];
+        for (int j = 0; j < biases.length; j++) {
+            long key = positions[j];
+            boolean visible = key >= c.mask.from(b, i) && key < c.mask.to(b, i);
+            if (c.spec.causal()) {
+                visible &= key <= query && (c.spec.slidingWindow() == 0 || key > query - c.spec.slidingWindow());
+            }
+            biases[j] = visible ? c.mask.bias(b, head, i, key) : Float.NEGATIVE_INFINITY;
         }
-        return visible ? c.mask.bias(b, row / c.queries % c.spec.heads(), i, key) : Float.NEGATIVE_INFINITY;
+        return biases;
     }
 
-    /** What dropout makes of a weight of 1. */
-    static double kept(AttentionCase c, int row, int j) {
+    /** What dropout makes of the row's weights of 1, key by key. */
+    static double[] kept(AttentionCase c, int row) {
         int b = row / (c.spec.heads() * c.queries);
+        double[] kept = new double[c.keys.get(b).count()];
         Dropout dropout = c.spec.dropout();
         long key = dropout.rowKey(b, row / c.queries % c.spec.heads(), c.firstPositions[b] + row % c.queries);
-        return dropout.keeps(key, c.keys.get(b).positions[j]) ? dropout.keptScale() : 0;
+        for (int j = 0; j < kept.length; j++) {
+            boolean keeps = !dropout.isActive() || dropout.keeps(key, c.keys.get(b).positions[j]);
+            kept[j] = keeps ? dropout.keptScale() : 0;
+        }
+        return kept;
     }
 
     private static ReferenceAttention compute(AttentionCase c, boolean float32) {
@@ -86,8 +97,14 @@ final class ReferenceAttention {
         AttentionCase.Keys keys = c.keys.get(b);
         int dim = c.spec.headDim();
         double[] score = new double[keys.count()];
+        float[] biases = biases(c, row);
+        double[] kept = kept(c, row);
         double max = Double.NEGATIVE_INFINITY;
         for (int j = 0; j < score.length; j++) {
+            score[j] = biases[j];
+            if (biases[j] == Float.NEGATIVE_INFINITY) {
+                continue;
+            }
             double dot = 0;
             double terms = 0;
             for (int d = 0; d < dim; d++) {
@@ -100,11 +117,9 @@ final class ReferenceAttention {
             if (c.spec.softCap() > 0) {
                 dot = c.spec.softCap() * Math.tanh(dot / c.spec.softCap());
             }
-            float bias = bias(c, row, j);
-            boolean visible = bias > Float.NEGATIVE_INFINITY;
-            score[j] = visible ? dot + bias : bias;
-            largestLogit = visible ? Math.max(largestLogit, Math.max(Math.abs(dot), Math.abs(score[j]))) : largestLogit;
-            largestLogitTerms = visible ? Math.max(largestLogitTerms, terms + Math.abs(bias)) : largestLogitTerms;
+            score[j] = dot + biases[j];
+            largestLogit = Math.max(largestLogit, Math.max(Math.abs(dot), Math.abs(score[j])));
+            largestLogitTerms = Math.max(largestLogitTerms, terms + Math.abs(biases[j]));
             max = Math.max(max, score[j]);
         }
         if (max == Double.NEGATIVE_INFINITY) {
@@ -118,11 +133,10 @@ final class ReferenceAttention {
         lse[row] = max + Math.log(sum);
         for (int j = 0; j < score.length; j++) {
             if (score[j] > Double.NEGATIVE_INFINITY) {
-                double kept = kept(c, row, j);
-                double share = Math.exp(score[j] - max) / sum * kept;
+                double share = Math.exp(score[j] - max) / sum * kept[j];
                 for (int d = 0; d < c.spec.valueDim(); d++) {
                     double value = keys.v[(kvHead * keys.count() + j) * c.spec.valueDim() + d];
-                    largestValue = Math.max(largestValue, Math.abs(kept * value));
+                    largestValue = Math.max(largestValue, Math.abs(kept[j] * value));
                     out[row * c.spec.valueDim() + d] += share * value;
                 }
             }
@@ -135,8 +149,14 @@ final class ReferenceAttention {
         float scale = (float) c.spec.scale();
         float cap = (float) c.spec.softCap();
         float[] score = new float[keys.count()];
+        float[] biases = biases(c, row);
+        double[] kept = kept(c, row);
         float max = Float.NEGATIVE_INFINITY;
         for (int j = 0; j < score.length; j++) {
+            score[j] = biases[j];
+            if (biases[j] == Float.NEGATIVE_INFINITY) {
+                continue;
+            }
             float dot = 0;
             for (int d = 0; d < dim; d++) {
                 dot += c.q[row * dim + d] * keys.k[(kvHead * keys.count() + j) * dim + d];
@@ -145,8 +165,7 @@ final class ReferenceAttention {
             if (cap > 0) {
                 dot = cap * (float) Math.tanh(dot / cap);
             }
-            float bias = bias(c, row, j);
-            score[j] = bias > Float.NEGATIVE_INFINITY ? dot + bias : bias;
+            score[j] = dot + biases[j];
             max = Math.max(max, score[j]);
         }
         if (max == Float.NEGATIVE_INFINITY) {
@@ -160,7 +179,7 @@ final class ReferenceAttention {
         }
         lse[row] = max + (float) Math.log(sum);
         for (int j = 0; j < score.length; j++) {
-            score[j] *= (float) kept(c, row, j);
+            score[j] *= (float) kept[j];
         }
         for (int d = 0; d < c.spec.valueDim(); d++) {
             float total = 0;

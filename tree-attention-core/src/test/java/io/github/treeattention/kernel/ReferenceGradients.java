@@ -61,6 +61,8 @@ final class ReferenceGradients {
         if (lse == Double.NEGATIVE_INFINITY) {
             return;
         }
+        float[] biases = ReferenceAttention.biases(c, row);
+        double[] keptWeights = ReferenceAttention.kept(c, row);
         int gradientAt = row * (valueDim + 1);
         double delta = 0;
         double slopes = 0;
@@ -79,11 +81,10 @@ final class ReferenceGradients {
         }
         delta = round.applyAsDouble(delta - stateGradient[gradientAt + valueDim]);
         for (int j = 0; j < keys.count(); j++) {
-            float bias = ReferenceAttention.bias(c, row, j);
-            if (bias == Float.NEGATIVE_INFINITY) {
+            if (biases[j] == Float.NEGATIVE_INFINITY) {
                 continue;
             }
-            double kept = round.applyAsDouble(ReferenceAttention.kept(c, row, j));
+            double kept = round.applyAsDouble(keptWeights[j]);
             int keyAt = (kvHead * keys.count() + j) * headDim;
             int valueAt = (kvHead * keys.count() + j) * valueDim;
             double score = 0;
@@ -98,7 +99,7 @@ final class ReferenceGradients {
                 score = round.applyAsDouble(spec.softCap() * bent);
                 slope = round.applyAsDouble(slope * round.applyAsDouble(1 - round.applyAsDouble(bent * bent)));
             }
-            score = round.applyAsDouble(score + bias);
+            score = round.applyAsDouble(score + biases[j]);
             double p = round.applyAsDouble(Math.exp(round.applyAsDouble(score - lse)));
             double weight = round.applyAsDouble(p * kept);
             double dp = 0;
