@@ -100,11 +100,16 @@ public abstract class AttentionOptionsContract {
         SplittableRandom random = Seeds.random("shouldDropByThePositionsOfLongContexts");
         for (int queries : new int[] {1, 33}) {
             AttentionSpec spec = AttentionSpec.of(4, 2, 8).withDropout(Dropout.of(0.5, random.nextLong(), 0));
-            AttentionCase near = new RandomCase(random).spec(spec).sizes(2, queries, 200).masked(false).build();
+            AttentionCase near = new RandomCase(random)
+                    .spec(spec)
+                    .sizes(2, queries, 200)
+                    .masked(false)
+                    .build();
             long shift = (3L << 32) - 100;
             List<AttentionCase.Keys> keys = new ArrayList<>();
             for (AttentionCase.Keys row : near.keys) {
-                long[] positions = Arrays.stream(row.positions).map(at -> at + shift).toArray();
+                long[] positions =
+                        Arrays.stream(row.positions).map(at -> at + shift).toArray();
                 keys.add(new AttentionCase.Keys(positions, row.k, row.v));
             }
             AttentionCase far = near.with(near.mask, keys);
