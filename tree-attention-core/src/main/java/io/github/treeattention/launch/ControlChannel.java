@@ -6,6 +6,7 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.net.InetAddress;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
@@ -56,6 +57,11 @@ final class ControlChannel implements Closeable {
         this.out = socket.getOutputStream();
         this.key = sessionKey;
         this.sendDirection = (byte) (coordinator ? 1 : 0);
+    }
+
+    /** This side's address on the way to the other. */
+    InetAddress localAddress() {
+        return socket.getLocalAddress();
     }
 
     /**

@@ -2,12 +2,12 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
-import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.launch.ControlChannel.Frame;
 import io.github.treeattention.launch.Verdict.Members;
 import io.github.treeattention.launch.Verdict.Rhythm;
 import java.io.EOFException;
 import java.io.IOException;
+import java.net.InetAddress;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.time.Duration;
@@ -44,7 +44,7 @@ final class ControlConnection implements AutoCloseable {
         this.rhythm = rhythm;
         this.heartbeats = Ticker.start("treeattn-heartbeat", rhythm.interval(), this::sendHeartbeat);
         try {
-            this.epoch = new Epoch(awaitGroup());
+            this.epoch = awaitGroup();
         } catch (IOException | RuntimeException e) {
             heartbeats.close();
             throw e;
@@ -59,12 +59,23 @@ final class ControlConnection implements AutoCloseable {
      *     message says why
      */
     static ControlConnection join(RankEnvironment environment, Hello hello, ControlSettings settings) {
-        byte[] payload = hello.encode(); // checks the fingerprint before the network is touched
+        return join(environment, hello, settings, local -> "");
+    }
+
+    /**
+     * The same with data links.
+     *
+     * @param links opens them, given this process's address on the way to the coordinator; says where they can be reached
+     */
+    static ControlConnection join(
+            RankEnvironment environment, Hello hello, ControlSettings settings, LinkOpener links) {
+        hello.encode(); // checks the fingerprint before the network is touched
         String address = environment.masterAddress() + ":" + environment.masterPort();
         ControlChannel channel = null;
         try {
             channel = Rendezvous.connect(environment, settings);
-            channel.send(FrameType.HELLO, payload);
+            String endpoints = links.open(channel.localAddress());
+            channel.send(FrameType.HELLO, hello.withEndpoints(endpoints).encode());
             Frame answer = channel.receive(
                     System.nanoTime() + settings.handshakeDeadline().toNanos());
             Rhythm rhythm =
@@ -91,6 +102,12 @@ final class ControlConnection implements AutoCloseable {
             closeQuietly(channel);
             throw e;
         }
+    }
+
+    /** Opens data links. */
+    @FunctionalInterface
+    interface LinkOpener {
+        String open(InetAddress local) throws IOException;
     }
 
     /** The one that this rank is in now. */
@@ -193,13 +210,13 @@ final class ControlConnection implements AutoCloseable {
         }
     }
 
-    private ProcessGroup awaitGroup() throws IOException {
+    private Epoch awaitGroup() throws IOException {
         while (true) {
             Frame frame = receive();
             switch (frame.type()) {
                 case HEARTBEAT -> {}
                 case WELCOME -> {
-                    return Members.decode(frame.payload()).group();
+                    return new Epoch(Members.decode(frame.payload()));
                 }
                 case ABORT -> throw aborted(Verdict.decodeFailure(frame.payload()));
                 default -> throw new ProtocolException("the coordinator must not send " + frame.type());
@@ -216,7 +233,7 @@ final class ControlConnection implements AutoCloseable {
                     case ABORT -> epoch.fail(Verdict.decodeFailure(frame.payload()));
                     case WELCOME -> {
                         // Before the next frame is read, which may end this epoch as well.
-                        epoch = new Epoch(Members.decode(frame.payload()).group());
+                        epoch = new Epoch(Members.decode(frame.payload()));
                         next.complete(epoch);
                     }
                     case REFUSED -> next.completeExceptionally(new IOException(Verdict.decodeReason(frame.payload())));

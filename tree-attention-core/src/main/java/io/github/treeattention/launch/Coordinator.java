@@ -93,6 +93,11 @@ final class Coordinator implements AutoCloseable {
         return membership.isOver();
     }
 
+    /** Whether no member is connected. */
+    boolean isEmpty() {
+        return membership.isEmpty();
+    }
+
     /** Ends the group for a reason that was found elsewhere. Does nothing if it has failed already. */
     void abort(Failure failure) {
         membership.fail(failure);

@@ -19,6 +19,7 @@ import java.util.TreeMap;
  * @param rank its number
  * @param worldSize how many ranks it believes in
  * @param host its host; ranks with equal hosts share memory
+ * @param endpoints where its data links can be reached, as its data plane says it
  * @param pid its process
  * @param fingerprint what must be equal on all ranks, by name: model hash, data type, shapes
  */
@@ -28,6 +29,7 @@ record Hello(
         int rank,
         int worldSize,
         String host,
+        String endpoints,
         long pid,
         SortedMap<String, String> fingerprint) {
 
@@ -40,8 +42,13 @@ record Hello(
                 environment.rank(),
                 environment.worldSize(),
                 host,
+                "",
                 ProcessHandle.current().pid(),
                 new TreeMap<>(fingerprint));
+    }
+
+    Hello withEndpoints(String text) {
+        return new Hello(version, jobId, rank, worldSize, host, text, pid, fingerprint);
     }
 
     /** @throws IllegalArgumentException if the fingerprint does not fit a control frame */
@@ -53,6 +60,7 @@ record Hello(
             out.writeInt(rank);
             out.writeInt(worldSize);
             out.writeUTF(host);
+            out.writeUTF(endpoints);
             out.writeLong(pid);
             out.writeShort(fingerprint.size());
             for (Map.Entry<String, String> entry : fingerprint.entrySet()) {
@@ -80,6 +88,7 @@ record Hello(
             int rank = in.readInt();
             int worldSize = in.readInt();
             String host = in.readUTF();
+            String endpoints = in.readUTF();
             long pid = in.readLong();
             int entries = in.readUnsignedShort();
             if (entries > MAX_ENTRIES) {
@@ -93,7 +102,7 @@ record Hello(
             if (in.available() > 0) {
                 throw new ProtocolException("HELLO has " + in.available() + " bytes too many");
             }
-            return new Hello(version, jobId, rank, worldSize, host, pid, fingerprint);
+            return new Hello(version, jobId, rank, worldSize, host, endpoints, pid, fingerprint);
         } catch (ProtocolException e) {
             throw e;
         } catch (IOException e) {

@@ -16,11 +16,15 @@ import java.util.HexFormat;
  */
 final class HostIdentity {
     private static final Path BOOT_ID = Path.of("/proc/sys/kernel/random/boot_id");
+    private static final Path NETWORK = Path.of("/proc/self/ns/net");
     private static final Path HOST_NAME = Path.of("/proc/sys/kernel/hostname");
 
     private HostIdentity() {}
 
-    /** Host name, then a hash over boot id, user and the identity of the directory through which memory is shared. */
+    /**
+     * Host name, then a hash over boot id, user, network namespace and the path and identity of the directory through
+     * which memory is shared.
+     */
     static String of(Path sharedDirectory) {
         String identity = bootId()
                 + '|'
@@ -30,7 +34,11 @@ final class HostIdentity {
                 + '|'
                 + attribute(sharedDirectory, "unix:ino")
                 + '|'
-                + System.getProperty("user.name");
+                + System.getProperty("user.name")
+                + '|'
+                + networkNamespace()
+                + '|'
+                + sharedDirectory.toAbsolutePath();
         byte[] hash = Token.mac(
                 "treeattn-host".getBytes(StandardCharsets.US_ASCII), identity.getBytes(StandardCharsets.UTF_8));
         return hostName() + "/" + HexFormat.of().formatHex(Arrays.copyOf(hash, 6));
@@ -38,6 +46,15 @@ final class HostIdentity {
 
     private static String bootId() {
         return firstLine(BOOT_ID, hostName()); // where there is none, the name is all there is
+    }
+
+    /** Such as {@code net:[4026531840]}. */
+    static String networkNamespace() {
+        try {
+            return Files.readSymbolicLink(NETWORK).toString();
+        } catch (IOException e) {
+            return "none";
+        }
     }
 
     private static String firstLine(Path file, String otherwise) {

@@ -98,6 +98,17 @@ final class JobDirectory implements AutoCloseable {
         }
     }
 
+    /** Where the directory of a run is on this host, for ranks that must find it by the run's name alone. */
+    static Path pathOf(String jobId, int ranks) {
+        // Hosts that are namespaces of one machine may share the parent.
+        String namespace = HostIdentity.networkNamespace().replaceAll("\\D", "");
+        return parentFor(SharedMemory.requiredBytes(ranks)).resolve(prefix() + jobId + "." + namespace);
+    }
+
+    static JobDirectory create(Path path, long neededBytes) throws IOException {
+        return create(path.getParent(), path.getFileName().toString().substring(prefix().length()), neededBytes);
+    }
+
     Path path() {
         return path;
     }
@@ -153,7 +164,8 @@ final class JobDirectory implements AutoCloseable {
         }
     }
 
-    private static boolean isDead(Path directory) throws IOException {
+    /** Whether the process that made it has ended. */
+    static boolean isDead(Path directory) throws IOException {
         boolean old = Files.getLastModifiedTime(directory, LinkOption.NOFOLLOW_LINKS)
                 .toInstant()
                 .isBefore(Instant.now().minus(BEGINNING));

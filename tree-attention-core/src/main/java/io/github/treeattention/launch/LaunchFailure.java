@@ -17,6 +17,8 @@ public record LaunchFailure(Kind kind, int rank, String reason) {
         GROUP_FAILED,
         /** The media driver ended. */
         DRIVER_EXITED,
+        /** The connection to another host ended, or its part of the run did. */
+        HOST_LOST,
         /** Somebody ended the run: a signal to the launcher. */
         CANCELLED
     }

@@ -1,14 +1,17 @@
 package io.github.treeattention.launch;
 
+import io.github.treeattention.collective.dataplane.DataPlaneOptions;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 
 /**
- * Starts the processes of a run on this host: a media driver and the ranks, each a JVM like this one. Immutable; every
- * call of {@link #run} is a run of its own.
+ * Starts the processes of a run, on this host or on several: a media driver for each host and the ranks, each a JVM like
+ * this one. Immutable; every call of {@link #run} is a run of its own.
  *
  * <pre>{@code
  * LaunchResult result = Launcher.builder(4, Main.class.getName()).arguments(args).build().run();
@@ -62,6 +65,12 @@ public final class Launcher {
         Duration gracePeriod = Duration.ofSeconds(3);
         ControlSettings control = ControlSettings.defaults();
         LostRank lostRank = LostRank.END_RUN;
+        List<String> hosts = List.of();
+        List<String> ssh = List.of("ssh", "-o", "BatchMode=yes");
+        String masterAddress = "";
+        DataPlaneOptions dataPlane = DataPlaneOptions.defaults();
+        byte[] input = new byte[0];
+        OneOfSeveral several;
 
         private Builder(int ranks, String mainClass) {
             if (ranks < 1 || ranks > RankEnvironment.MAX_WORLD_SIZE) {
@@ -123,6 +132,77 @@ public final class Launcher {
             return this;
         }
 
+        /**
+         * Where each rank runs, instead of all on this host. Other hosts are reached by ssh, without a question; JDK, class
+         * path and files must have the same paths there.
+         *
+         * @param hostOfRank a name or address for each rank, as ssh takes it
+         * @throws IllegalArgumentException if there is not one for each rank
+         */
+        public Builder hosts(List<String> hostOfRank) {
+            if (hostOfRank.size() != ranks) {
+                throw new IllegalArgumentException(
+                        "hosts must name one host for each of " + ranks + " ranks: got " + hostOfRank.size());
+            }
+            this.hosts = List.copyOf(hostOfRank);
+            return this;
+        }
+
+        /** How to log in elsewhere, instead of {@code ssh -o BatchMode=yes}; host and command line are added. */
+        public Builder ssh(List<String> command) {
+            if (command.isEmpty()) {
+                throw new IllegalArgumentException("ssh must name a program: got nothing");
+            }
+            this.ssh = List.copyOf(command);
+            return this;
+        }
+
+        /** At which address of this host the others reach it, instead of the one on the way to the first of them. */
+        public Builder masterAddress(String nameOrAddress) {
+            this.masterAddress = Objects.requireNonNull(nameOrAddress, "nameOrAddress");
+            return this;
+        }
+
+        /**
+         * Makes this one of several launchers, one per host, instead of reaching the other hosts by ssh. The first one's
+         * ranks are those of {@link #hosts}' first host, and so on; there must be a launcher for each.
+         *
+         * @param node number of this launcher's host
+         * @param master where the first launcher's coordinator listens
+         * @param token secret of the run, the same in all; whoever has it may join
+         */
+        public Builder oneOfSeveral(int node, InetSocketAddress master, String token) {
+            this.several = new OneOfSeveral(node, master, token);
+            return this;
+        }
+
+        /** How ranks are linked, instead of by shared memory inside hosts and TCP between them. */
+        public Builder dataPlane(DataPlaneOptions options) {
+            this.dataPlane = Objects.requireNonNull(options, "options");
+            return this;
+        }
+
+        /**
+         * What ranks find, on every host, in a file that only this user can read and that goes with the run: its path is
+         * in the environment variable {@code TREEATTN_INPUT}.
+         */
+        public Builder input(byte[] content) {
+            this.input = content.clone();
+            return this;
+        }
+
+        Placement placement() {
+            return hosts.isEmpty() ? Placement.here(ranks) : new Placement(hosts);
+        }
+
+        Program program() {
+            return new Program(mainClass, arguments, classPath, jvmFlags, environment, input);
+        }
+
+        InetAddress masterAddress(Placement placement) throws IOException {
+            return masterAddress.isEmpty() ? placement.ownAddress() : InetAddress.getByName(masterAddress);
+        }
+
         public Launcher build() {
             return new Launcher(copy());
         }
@@ -137,6 +217,12 @@ public final class Launcher {
             copy.gracePeriod = gracePeriod;
             copy.control = control;
             copy.lostRank = lostRank;
+            copy.hosts = hosts;
+            copy.ssh = ssh;
+            copy.masterAddress = masterAddress;
+            copy.dataPlane = dataPlane;
+            copy.input = input;
+            copy.several = several;
             return copy;
         }
     }

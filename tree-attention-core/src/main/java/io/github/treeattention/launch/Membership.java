@@ -76,6 +76,11 @@ final class Membership {
         return firstFailure;
     }
 
+    /** Whether no member is connected. */
+    synchronized boolean isEmpty() {
+        return members.isEmpty();
+    }
+
     /** Whether nothing can come after a failure any more: the group never formed, or none of its members is left. */
     synchronized boolean isOver() {
         return failure != null && (!formed || members.isEmpty());
@@ -140,6 +145,10 @@ final class Membership {
             return "host must have at most " + MAX_HOST_LENGTH + " characters: got "
                     + hello.host().length();
         }
+        if (hello.endpoints().length() > MAX_HOST_LENGTH) {
+            return "endpoints must have at most " + MAX_HOST_LENGTH + " characters: got "
+                    + hello.endpoints().length();
+        }
         Member holder = members.get(hello.rank());
         if (holder != null) {
             return "rank " + hello.rank() + " is taken by process "
@@ -154,9 +163,11 @@ final class Membership {
     private void welcomeAll() {
         List<String> hosts =
                 members.values().stream().map(m -> m.hello().host()).toList();
+        List<String> endpoints =
+                members.values().stream().map(m -> m.hello().endpoints()).toList();
         long groupId = new SecureRandom().nextLong();
         for (Member member : members.values()) {
-            send(member, FrameType.WELCOME, new Verdict.Members(member.rank(), epoch, groupId, hosts).encode());
+            send(member, FrameType.WELCOME, new Verdict.Members(member.rank(), epoch, groupId, hosts, endpoints).encode());
         }
     }
 

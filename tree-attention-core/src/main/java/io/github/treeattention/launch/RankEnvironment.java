@@ -1,7 +1,9 @@
 package io.github.treeattention.launch;
 
+import io.github.treeattention.collective.dataplane.DataPlaneOptions;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
 
@@ -20,6 +22,9 @@ import java.util.Objects;
  * @param aeronDirectory directory of this host's media driver ({@code TREEATTN_AERON_DIR})
  * @param exitAfterAbort how long the process may go on once its group has failed, then it ends itself; zero is for ever
  *     ({@code TREEATTN_EXIT_AFTER_ABORT_MS}, optional)
+ * @param launched whether a launcher has started what the ranks of a host share ({@code TREEATTN_AERON_DIR} is set); if not,
+ *     {@link RankSession#join} does it
+ * @param dataPlane how ranks are linked (variables of its own, optional)
  */
 public record RankEnvironment(
         int rank,
@@ -31,7 +36,9 @@ public record RankEnvironment(
         String jobId,
         String token,
         Path aeronDirectory,
-        Duration exitAfterAbort) {
+        Duration exitAfterAbort,
+        boolean launched,
+        DataPlaneOptions dataPlane) {
 
     static final String RANK = "RANK";
     static final String WORLD_SIZE = "WORLD_SIZE";
@@ -42,7 +49,12 @@ public record RankEnvironment(
     static final String JOB_ID = "TREEATTN_JOB_ID";
     static final String TOKEN = "TREEATTN_TOKEN";
     static final String AERON_DIR = "TREEATTN_AERON_DIR";
+    /** File with what the launcher was given for the ranks; no part of this record. */
+    static final String INPUT = "TREEATTN_INPUT";
+
     static final String EXIT_AFTER_ABORT = "TREEATTN_EXIT_AFTER_ABORT_MS";
+
+    private static final int DEFAULT_MASTER_PORT = 29500;
 
     /** The most ranks of a run: what the data plane's stream ids have room for. */
     static final int MAX_WORLD_SIZE = 64;
@@ -53,6 +65,7 @@ public record RankEnvironment(
         Objects.requireNonNull(token, "token");
         Objects.requireNonNull(aeronDirectory, "aeronDirectory");
         Objects.requireNonNull(exitAfterAbort, "exitAfterAbort");
+        Objects.requireNonNull(dataPlane, "dataPlane");
         check(WORLD_SIZE, worldSize, 1, MAX_WORLD_SIZE);
         check(RANK, rank, 0, worldSize - 1);
         check(LOCAL_WORLD_SIZE, localWorldSize, 1, worldSize);
@@ -71,30 +84,60 @@ public record RankEnvironment(
     }
 
     /**
+     * The file with what the launcher was given for all ranks ({@link Launcher.Builder#input}).
+     *
+     * @throws IllegalStateException if it was given nothing
+     */
+    public static Path input() {
+        String path = System.getenv(INPUT);
+        if (path == null) {
+            throw new IllegalStateException(
+                    INPUT + " must be set in the environment: this process is started by a launcher that has input");
+        }
+        return Path.of(path);
+    }
+
+    /**
      * Reads environment variables. Where {@code RANK} is not set, rank and sizes are taken from the variables of Open MPI,
-     * Slurm, or an indexed job of Kubernetes.
+     * Slurm, or an indexed job of Kubernetes. Without a launcher of ours, {@code MASTER_ADDR} (an address of rank 0's host) and
+     * {@code TREEATTN_TOKEN} (a secret of this run) must be set all the same.
      *
      * @throws IllegalArgumentException if one is missing or malformed; the message names it
      */
     public static RankEnvironment from(Map<String, String> variables) {
         Map<String, String> environment = SchedulerVariables.translate(variables);
+        boolean launched = environment.containsKey(AERON_DIR);
+        int localWorldSize = integer(environment, LOCAL_WORLD_SIZE);
+        String masterAddress = text(environment, MASTER_ADDR);
+        int masterPort = launched || environment.containsKey(MASTER_PORT)
+                ? integer(environment, MASTER_PORT)
+                : DEFAULT_MASTER_PORT;
+        String token = text(environment, TOKEN);
+        String jobId = launched || environment.containsKey(JOB_ID)
+                ? text(environment, JOB_ID)
+                : OneOfSeveral.jobId(token, masterAddress, masterPort);
         return new RankEnvironment(
                 integer(environment, RANK),
                 integer(environment, WORLD_SIZE),
                 integer(environment, LOCAL_RANK),
-                integer(environment, LOCAL_WORLD_SIZE),
-                text(environment, MASTER_ADDR),
-                integer(environment, MASTER_PORT),
-                text(environment, JOB_ID),
-                text(environment, TOKEN),
-                Path.of(text(environment, AERON_DIR)),
+                localWorldSize,
+                masterAddress,
+                masterPort,
+                jobId,
+                token,
+                launched
+                        ? Path.of(text(environment, AERON_DIR))
+                        : JobDirectory.pathOf(jobId, localWorldSize).resolve("aeron"),
                 Duration.ofMillis(
-                        environment.containsKey(EXIT_AFTER_ABORT) ? integer(environment, EXIT_AFTER_ABORT) : 0));
+                        environment.containsKey(EXIT_AFTER_ABORT) ? integer(environment, EXIT_AFTER_ABORT) : 0),
+                launched,
+                DataPlaneOptions.from(environment));
     }
 
     /** The variables that {@link #from} reads back to an equal value. */
     Map<String, String> toVariables() {
-        return Map.ofEntries(
+        Map<String, String> variables = new HashMap<>(dataPlane.toVariables());
+        variables.putAll(Map.ofEntries(
                 Map.entry(RANK, Integer.toString(rank)),
                 Map.entry(WORLD_SIZE, Integer.toString(worldSize)),
                 Map.entry(LOCAL_RANK, Integer.toString(localRank)),
@@ -104,7 +147,8 @@ public record RankEnvironment(
                 Map.entry(JOB_ID, jobId),
                 Map.entry(TOKEN, token),
                 Map.entry(AERON_DIR, aeronDirectory.toString()),
-                Map.entry(EXIT_AFTER_ABORT, Long.toString(exitAfterAbort.toMillis())));
+                Map.entry(EXIT_AFTER_ABORT, Long.toString(exitAfterAbort.toMillis()))));
+        return variables;
     }
 
     @Override
@@ -118,7 +162,7 @@ public record RankEnvironment(
         if (value == null || value.isBlank()) {
             throw new IllegalArgumentException(name + " must be set in the environment: got "
                     + (value == null ? "nothing" : "an empty value")
-                    + " (is this process started by 'treeattn launch'?)");
+                    + " (is this process started by 'treeattn launch'? otherwise see docs/deployment.md)");
         }
         return value.strip();
     }

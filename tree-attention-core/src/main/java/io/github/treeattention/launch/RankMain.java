@@ -66,6 +66,17 @@ final class RankMain {
         } catch (IOException e) {
             LOG.debug("Standard input failed, which is as good as its end", e);
         }
+        if (!environment.dataPlane().usesSharedMemory()) {
+            removeDirectory(environment); // there is no media driver that would do it
+        }
         SelfDestruct.after(environment.exitAfterAbort(), "the launcher has ended", () -> true);
+    }
+
+    private static void removeDirectory(RankEnvironment environment) {
+        try {
+            JobDirectory.delete(environment.aeronDirectory().getParent());
+        } catch (IOException e) {
+            LOG.debug("The job directory stays for the next launcher to remove", e);
+        }
     }
 }

@@ -5,11 +5,14 @@ import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
 import io.github.treeattention.collective.ProcessGroup;
+import io.github.treeattention.collective.Token;
 import io.github.treeattention.collective.Transport;
-import io.github.treeattention.collective.aeron.AeronTransport;
+import io.github.treeattention.collective.dataplane.DataPlane;
 import java.io.IOException;
+import java.net.InetAddress;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
@@ -37,14 +40,18 @@ public final class RankSession implements AutoCloseable {
 
     private final RankEnvironment environment;
     private final Duration collectiveDeadline;
-    private final ControlConnection control;
+    /** Where no launcher has started them; these three are set before anybody else sees this session. */
+    private HostServices services;
+
+    private DataPlane links;
+
+    private ControlConnection control;
     private volatile Communicator communicator;
     private SessionBean bean;
 
-    private RankSession(RankEnvironment environment, Duration collectiveDeadline, ControlConnection control) {
+    private RankSession(RankEnvironment environment, Duration collectiveDeadline) {
         this.environment = environment;
         this.collectiveDeadline = collectiveDeadline;
-        this.control = control;
     }
 
     /**
@@ -65,23 +72,40 @@ public final class RankSession implements AutoCloseable {
             Map<String, String> fingerprint,
             Duration collectiveDeadline,
             ControlSettings settings) {
+        RankSession session = new RankSession(environment, collectiveDeadline);
         Path jobDirectory = environment.aeronDirectory().toAbsolutePath().getParent();
         try {
-            JobDirectory.requirePrivate(jobDirectory);
+            if (!environment.launched()) {
+                session.services = HostServices.start(environment, settings);
+            } else if (environment.dataPlane().usesSharedMemory()) {
+                JobDirectory.requirePrivate(jobDirectory);
+            }
         } catch (IOException e) {
             throw new CollectiveException(environment.rank(), "", "join", 0, e.getMessage(), e);
         }
-        Hello hello = Hello.of(environment, HostIdentity.of(jobDirectory), fingerprint);
-        ControlConnection control = ControlConnection.join(environment, hello, settings);
-        RankSession session = new RankSession(environment, collectiveDeadline, control);
+        Map<String, String> all = new HashMap<>(fingerprint);
+        all.put("links", environment.dataPlane().fingerprint());
+        Hello hello = Hello.of(environment, HostIdentity.of(jobDirectory), all);
         try {
-            session.enter(control.epoch(), settings.joinDeadline());
+            session.control = ControlConnection.join(environment, hello, settings, session::openLinks);
+            session.enter(session.control.epoch(), settings.joinDeadline());
             session.bean = SessionBean.register(session, environment);
         } catch (RuntimeException e) {
-            control.close();
+            session.closeQuietly();
             throw e;
         }
         return session;
+    }
+
+    private String openLinks(InetAddress local) throws IOException {
+        boolean alone = environment.localWorldSize() == environment.worldSize();
+        links = DataPlane.open(
+                environment.dataPlane(),
+                environment.aeronDirectory(),
+                Token.of(environment.token()),
+                local,
+                alone);
+        return links.endpoints();
     }
 
     /** Connects to the other members of an epoch. */
@@ -89,9 +113,7 @@ public final class RankSession implements AutoCloseable {
         control.onAbort(() ->
                 SelfDestruct.after(environment.exitAfterAbort(), "its group has failed", () -> control.isFinal(epoch)));
         try {
-            AeronTransport.Config config =
-                    new AeronTransport.Config(environment.aeronDirectory(), epoch.group(), connectDeadline, epoch);
-            Transport transport = AeronTransport.connect(config);
+            Transport transport = links.connect(epoch.group(), epoch.endpoints(), connectDeadline, epoch);
             communicator = new ReportingCommunicator(
                     Communicators.over(epoch.group(), transport, epoch, collectiveDeadline), control::report);
             ProcessGroup group = epoch.group();
@@ -169,7 +191,19 @@ public final class RankSession implements AutoCloseable {
         try {
             communicator.close();
         } finally {
+            closeQuietly();
+        }
+    }
+
+    private void closeQuietly() {
+        if (links != null) {
+            links.close();
+        }
+        if (control != null) {
             control.close();
+        }
+        if (services != null) {
+            services.close();
         }
     }
 }

@@ -3,22 +3,19 @@ package io.github.treeattention.launch;
 import io.github.treeattention.collective.AbortSignal.Failure;
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Token;
-import io.github.treeattention.collective.aeron.AeronTransport;
 import io.github.treeattention.launch.LaunchFailure.Kind;
 import java.io.IOException;
-import java.net.InetAddress;
 import java.net.InetSocketAddress;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.function.IntFunction;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -28,48 +25,44 @@ import org.slf4j.LoggerFactory;
  */
 final class RunningJob implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(RunningJob.class);
-    private static final Duration DRIVER_DEADLINE = Duration.ofSeconds(30);
+    /** For the media drivers, and for logging in elsewhere. */
+    private static final Duration READY_DEADLINE = Duration.ofSeconds(60);
     private static final Duration KILL_DEADLINE = Duration.ofSeconds(2);
     /** For a rank that has failed: it reports and ends by itself, or it is stuck and never will. */
     private static final Duration LAST_WORDS = Duration.ofMillis(500);
     /** A grandchild that holds a pipe open must not hold up the end of the run. */
     private static final Duration OUTPUT_DEADLINE = Duration.ofSeconds(1);
+    /** For a person who reads a finished run's output in a pager. */
+    private static final Duration PAGER_DEADLINE = Duration.ofDays(1);
 
     private final Launcher.Builder config;
-    private final JobDirectory directory;
+    private final Placement placement;
     private final CompletableFuture<LaunchFailure> failure = new CompletableFuture<>();
     private final CompletableFuture<LaunchResult> result = new CompletableFuture<>();
     private final List<RankProcess> ranks = new CopyOnWriteArrayList<>();
+    /** By number of the host; null where another launcher starts them. */
+    private final List<Node> nodes = new ArrayList<>();
+
     private final Thread shutdownHook = new Thread(this::cancelAtShutdown, "treeattn-launcher-shutdown");
     private final CompletableFuture<LaunchFailure> firstLoss = new CompletableFuture<>();
-    private DriverProcess driver;
+    private final OutputQueue output;
+    /** Null in a launcher of several that is not the first. */
     private Coordinator coordinator;
-    private IntFunction<RankEnvironment> environments;
-    private RankOutput output;
+
+    private String jobId;
     private int replacements;
 
-    private RunningJob(Launcher.Builder config, JobDirectory directory) {
+    private RunningJob(Launcher.Builder config) {
         this.config = config;
-        this.directory = directory;
+        this.placement = config.placement();
+        this.output = OutputQueue.start(config.output);
     }
 
     static RunningJob start(Launcher.Builder config) throws IOException, InterruptedException {
-        JobDirectory.parents().forEach(JobDirectory::sweep);
-        String jobId = Token.random().substring(0, 16);
-        long neededBytes = AeronTransport.requiredBytes(config.ranks);
-        Path parent = JobDirectory.parentFor(neededBytes);
-        if (!parent.equals(JobDirectory.SHARED_MEMORY)) {
-            LOG.warn(
-                    "{} has no {} MiB free, so ranks share files in {}, which is slower; containers: --shm-size=1g",
-                    JobDirectory.SHARED_MEMORY,
-                    neededBytes >> 20,
-                    parent);
-        }
-        JobDirectory directory = JobDirectory.create(parent, jobId, neededBytes);
-        RunningJob job = new RunningJob(config, directory);
+        RunningJob job = new RunningJob(config);
         try {
             Runtime.getRuntime().addShutdownHook(job.shutdownHook);
-            job.startProcesses(jobId);
+            job.startProcesses();
         } catch (IOException | InterruptedException | RuntimeException e) {
             job.ranks.forEach(RankProcess::kill);
             job.cleanUp();
@@ -80,63 +73,75 @@ final class RunningJob implements AutoCloseable {
         return job;
     }
 
-    private void startProcesses(String jobId) throws IOException, InterruptedException {
-        String token = Token.random();
-        driver = DriverProcess.start(config.classPath, directory.aeron());
-        driver.onFailure(cause -> fail(Kind.DRIVER_EXITED, cause));
-        coordinator = Coordinator.start(
-                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), membership(jobId), token, config.control);
-        var unused = coordinator.failure().thenAccept(cause -> {
-            if (config.lostRank == LostRank.END_RUN || coordinator.isOver()) {
-                fail(Kind.GROUP_FAILED, cause);
+    private void startProcesses() throws IOException, InterruptedException {
+        boolean several = config.several != null;
+        String token = several ? config.several.token() : Token.random();
+        jobId = several ? config.several.jobId() : Token.random().substring(0, 16);
+        InetSocketAddress master =
+                several ? config.several.master() : new InetSocketAddress(config.masterAddress(placement), 0);
+        if (!several || config.several.node() == 0) {
+            coordinator = Coordinator.start(master, membership(), token, config.control);
+            master = coordinator.address();
+            var unused = coordinator.failure().thenAccept(cause -> {
+                if (config.lostRank == LostRank.END_RUN || coordinator.isOver()) {
+                    fail(Kind.GROUP_FAILED, cause);
+                }
+            });
+        }
+        for (int node = 0; node < placement.hosts().size(); node++) {
+            boolean ours = !several || node == config.several.node();
+            nodes.add(ours ? open(node, token, master) : null);
+        }
+        for (Node node : nodes) {
+            if (node != null) {
+                node.awaitReady(READY_DEADLINE);
             }
-        });
-        driver.awaitReady(directory.aeron(), DRIVER_DEADLINE);
-        output = serialized(config.output);
-        environments = rank -> new RankEnvironment(
-                rank,
-                config.ranks,
-                rank,
-                config.ranks,
-                coordinator.address().getAddress().getHostAddress(),
-                coordinator.address().getPort(),
-                jobId,
-                token,
-                directory.aeron(),
-                config.gracePeriod);
+        }
         for (int rank = 0; rank < config.ranks; rank++) {
-            ranks.add(RankProcess.start(config, environments.apply(rank), output));
+            if (nodes.get(placement.node(rank)) != null) {
+                ranks.add(startRank(rank));
+            }
         }
     }
 
-    private Membership membership(String jobId) {
+    private Node open(int number, String token, InetSocketAddress master) throws IOException {
+        String host = placement.hosts().get(number);
+        NodePlan plan = new NodePlan(
+                jobId,
+                number,
+                token,
+                config.ranks,
+                placement.ranksOf(number).length,
+                master.getAddress().getHostAddress(),
+                master.getPort(),
+                config.gracePeriod,
+                config.dataPlane,
+                config.program());
+        boolean here = config.several != null || Placement.isHere(host);
+        Node node = here ? LocalNode.open(plan) : RemoteNode.open(config.ssh, host, plan);
+        node.onFailure(cause -> fail(here ? Kind.DRIVER_EXITED : Kind.HOST_LOST, cause));
+        return node;
+    }
+
+    private RankProcess startRank(int rank) throws IOException {
+        return nodes.get(placement.node(rank)).start(rank, placement.localRank(rank), output);
+    }
+
+    private Membership membership() {
         if (config.lostRank == LostRank.END_RUN) {
             return Membership.ofOneEpoch(jobId, config.ranks, config.control);
         }
-        String host = HostIdentity.of(directory.path());
-        return Membership.ofEpochs(jobId, config.ranks, config.control, lost -> {
-            if (lost.host().equals(host)) {
-                killLater(lost.pid());
-            }
-        });
+        return Membership.ofEpochs(
+                jobId, config.ranks, config.control, lost -> killLater(lost.host(), lost.pid()));
     }
 
     /** The group goes on without this process, which may only be stopped and would never end. */
-    private void killLater(long pid) {
+    private void killLater(String host, long pid) {
         ranks.stream()
-                .filter(process -> process.handle().pid() == pid)
+                .filter(process -> process.is(host, pid))
                 .forEach(process -> CompletableFuture.delayedExecutor(
                                 config.gracePeriod.toMillis(), TimeUnit.MILLISECONDS)
                         .execute(process::kill));
-    }
-
-    private static RankOutput serialized(RankOutput output) {
-        Object lock = new Object();
-        return (rank, stream, line) -> {
-            synchronized (lock) {
-                output.line(rank, stream, line);
-            }
-        };
     }
 
     /** Waits for the end of the run. */
@@ -153,16 +158,29 @@ final class RunningJob implements AutoCloseable {
         return failure;
     }
 
+    String jobId() {
+        return jobId;
+    }
+
     List<RankProcess> ranks() {
         return ranks;
     }
 
     DriverProcess driver() {
-        return driver;
+        return here().driver().orElseThrow();
     }
 
     JobDirectory directory() {
-        return directory;
+        return here().directory();
+    }
+
+    /** This host's part. */
+    LocalNode here() {
+        return nodes.stream()
+                .filter(LocalNode.class::isInstance)
+                .map(LocalNode.class::cast)
+                .findFirst()
+                .orElseThrow();
     }
 
     /** Ends the run if it is not over, and waits until everything is gone. */
@@ -187,6 +205,7 @@ final class RunningJob implements AutoCloseable {
             long outputDeadline = System.nanoTime() + OUTPUT_DEADLINE.toNanos();
             ranks.forEach(rank -> rank.drain(outputDeadline));
             List<Integer> exitCodes = ranks.stream().map(RankProcess::exitCode).toList();
+            output.end(failure.isDone() ? config.gracePeriod : PAGER_DEADLINE);
             LaunchFailure unsurvived = exitCodes.contains(0) ? null : firstLoss.getNow(null);
             Optional<LaunchFailure> first =
                     Optional.ofNullable(failure.getNow(unsurvived)).map(this::withExitCode);
@@ -209,7 +228,7 @@ final class RunningJob implements AutoCloseable {
         int rank = process.rank();
         Failure cause = new Failure(rank, "its process ended with " + ExitCodes.describe(code));
         firstLoss.complete(new LaunchFailure(Kind.RANK_EXITED, rank, cause.reason()));
-        if (config.lostRank == LostRank.END_RUN || coordinator.isOver()) {
+        if (config.lostRank == LostRank.END_RUN || coordinator == null || coordinator.isOver()) {
             fail(Kind.RANK_EXITED, cause);
         }
         if (config.lostRank == LostRank.GO_ON || failure.isDone()) {
@@ -222,8 +241,8 @@ final class RunningJob implements AutoCloseable {
         replacements++;
         LOG.warn("Rank {} is replaced: {}", rank, cause.reason());
         try {
-            RankProcess next = RankProcess.start(config, environments.apply(rank), output);
-            ranks.set(rank, next);
+            RankProcess next = startRank(rank);
+            ranks.set(ranks.indexOf(process), next);
             if (failure.isDone()) {
                 next.kill(); // all others may have been killed before it was in the list
             }
@@ -236,12 +255,15 @@ final class RunningJob implements AutoCloseable {
 
     private void endAll(LaunchFailure first, List<CompletableFuture<Void>> exits) {
         LOG.warn("The run has failed: {}", first);
-        coordinator.abort(new Failure(first.rank(), first.reason()));
+        if (coordinator != null) {
+            coordinator.abort(new Failure(first.rank(), first.reason()));
+        }
         long start = System.nanoTime();
         List<CompletableFuture<Void>> survivors = new ArrayList<>(exits);
-        if (first.rank() >= 0) {
-            waitFor(exits.get(first.rank()), LAST_WORDS);
-            survivors.remove(first.rank());
+        int seat = seat(first.rank());
+        if (seat >= 0) {
+            waitFor(exits.get(seat), LAST_WORDS);
+            survivors.remove(seat);
         }
         waitFor(all(survivors), config.gracePeriod.minusNanos(System.nanoTime() - start));
         ranks.forEach(RankProcess::kill);
@@ -256,13 +278,22 @@ final class RunningJob implements AutoCloseable {
 
     /** A lost connection is how a failure shows first; the exit code says more about it. */
     private LaunchFailure withExitCode(LaunchFailure first) {
-        if (first.kind() != Kind.GROUP_FAILED
-                || first.rank() < 0
-                || !ranks.get(first.rank()).failed()) {
+        int seat = seat(first.rank());
+        if (first.kind() != Kind.GROUP_FAILED || seat < 0 || !ranks.get(seat).failed()) {
             return first;
         }
-        int code = ranks.get(first.rank()).exitCode();
+        int code = ranks.get(seat).exitCode();
         return new LaunchFailure(Kind.RANK_EXITED, first.rank(), first.reason() + "; " + ExitCodes.describe(code));
+    }
+
+    /** Place of a rank among those that were started here; -1 if it was not. */
+    private int seat(int rank) {
+        for (int i = 0; i < ranks.size(); i++) {
+            if (ranks.get(i).rank() == rank) {
+                return i;
+            }
+        }
+        return -1;
     }
 
     private static boolean waitFor(CompletableFuture<Void> done, Duration limit) {
@@ -281,8 +312,16 @@ final class RunningJob implements AutoCloseable {
 
     private void cleanUp() {
         closeQuietly(coordinator);
-        closeQuietly(driver);
-        closeQuietly(directory);
+        // Each takes a while, so all at once.
+        CompletableFuture.allOf(nodes.stream()
+                        .filter(Objects::nonNull)
+                        .map(node -> CompletableFuture.runAsync(() -> closeQuietly(node), task -> DaemonThreads.named(
+                                        "treeattn-launcher-close")
+                                .newThread(task)
+                                .start()))
+                        .toArray(CompletableFuture[]::new))
+                .join();
+        output.end(OUTPUT_DEADLINE);
         if (Thread.currentThread() != shutdownHook) {
             try {
                 Runtime.getRuntime().removeShutdownHook(shutdownHook);

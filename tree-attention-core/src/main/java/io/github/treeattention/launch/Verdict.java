@@ -44,16 +44,18 @@ final class Verdict {
     }
 
     /** Payload of WELCOME: the group, and the receiver's number in it. */
-    record Members(int rank, int epoch, long groupId, List<String> hosts) {
+    record Members(int rank, int epoch, long groupId, List<String> hosts, List<String> endpoints) {
         private static final int FIXED_LENGTH = 4 + 4 + 8 + 4;
 
         byte[] encode() {
             List<byte[]> names = new ArrayList<>();
             int length = FIXED_LENGTH;
-            for (String host : hosts) {
-                byte[] name = host.getBytes(StandardCharsets.UTF_8);
-                names.add(name);
-                length += 2 + name.length;
+            for (int member = 0; member < hosts.size(); member++) {
+                for (String text : List.of(hosts.get(member), endpoints.get(member))) {
+                    byte[] name = text.getBytes(StandardCharsets.UTF_8);
+                    names.add(name);
+                    length += 2 + name.length;
+                }
             }
             ByteBuffer out = ByteBuffer.allocate(length);
             out.putInt(rank).putInt(epoch).putLong(groupId).putInt(hosts.size());
@@ -78,20 +80,26 @@ final class Verdict {
             long groupId = in.getLong();
             int size = in.getInt();
             List<String> hosts = new ArrayList<>();
+            List<String> endpoints = new ArrayList<>();
             for (int rank = 0; rank < size; rank++) {
-                int length = in.remaining() < 2 ? -1 : Short.toUnsignedInt(in.getShort());
-                if (length < 0 || length > in.remaining()) {
-                    throw new ProtocolException("WELCOME ends in the host of rank " + rank);
-                }
-                byte[] name = new byte[length];
-                in.get(name);
-                hosts.add(new String(name, StandardCharsets.UTF_8));
+                hosts.add(text(in, rank));
+                endpoints.add(text(in, rank));
             }
             if (me < 0 || me >= size || epoch < 0) {
                 throw new ProtocolException("WELCOME must name a rank of 0.." + (size - 1) + " and an epoch: got rank "
                         + me + " and epoch " + epoch);
             }
-            return new Members(me, epoch, groupId, hosts);
+            return new Members(me, epoch, groupId, hosts, endpoints);
+        }
+
+        private static String text(ByteBuffer in, int rank) throws ProtocolException {
+            int length = in.remaining() < 2 ? -1 : Short.toUnsignedInt(in.getShort());
+            if (length < 0 || length > in.remaining()) {
+                throw new ProtocolException("WELCOME ends in the host of rank " + rank);
+            }
+            byte[] name = new byte[length];
+            in.get(name);
+            return new String(name, StandardCharsets.UTF_8);
         }
     }
 

@@ -1,6 +1,7 @@
 package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
+import io.github.treeattention.collective.dataplane.DataPlaneOptions;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -60,7 +61,7 @@ final class ControlPlane implements AutoCloseable {
 
     static RankEnvironment environment(int rank, int worldSize, String token, int port) {
         return new RankEnvironment(
-                rank, worldSize, rank, worldSize, "127.0.0.1", port, JOB, token, Path.of("/nowhere"), Duration.ZERO);
+                rank, worldSize, rank, worldSize, "127.0.0.1", port, JOB, token, Path.of("/nowhere"), Duration.ZERO, true, DataPlaneOptions.defaults());
     }
 
     static Hello hello(RankEnvironment environment, Map<String, String> fingerprint) {

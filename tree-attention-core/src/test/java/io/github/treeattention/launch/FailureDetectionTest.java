@@ -96,7 +96,7 @@ class FailureDetectionTest {
                 channel.send(
                         FrameType.ACCEPTED,
                         new Verdict.Rhythm(settings.heartbeatInterval(), settings.heartbeatLimit(), false).encode());
-                channel.send(FrameType.WELCOME, new Verdict.Members(0, 1, 1, List.of("host")).encode());
+                channel.send(FrameType.WELCOME, new Verdict.Members(0, 1, 1, List.of("host"), List.of("")).encode());
                 long start = System.nanoTime();
                 Heard heard = ControlPlane.heard(joining.get()).get(20, TimeUnit.SECONDS);
                 assertEquals(

@@ -5,7 +5,9 @@ import io.github.treeattention.collective.ReduceOp;
 import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.file.Files;
 import java.time.Duration;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
@@ -36,6 +38,11 @@ final class LaunchedRank {
         String model = args[0].equals("mismatch") ? "model of rank " + rank : "one model";
         try (RankSession session = RankSession.join(environment, Map.of("model", model, "dtype", "f32"), deadline)) {
             print("joined");
+            print(new HashSet<>(session.communicator().group().hosts()).size() + " hosts");
+            if (args.length > 2) {
+                print("argument " + args[2]);
+                print("input " + Files.readString(RankEnvironment.input()));
+            }
             switch (args[0]) {
                 case "loop" -> loop(session, Integer.parseInt(args[1]));
                 case "forever", "exit-early" -> loop(session, Integer.MAX_VALUE);

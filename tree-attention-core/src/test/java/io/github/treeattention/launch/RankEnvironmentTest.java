@@ -2,8 +2,10 @@ package io.github.treeattention.launch;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import io.github.treeattention.collective.dataplane.DataPlaneOptions;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
@@ -18,7 +20,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Timeout(10)
 class RankEnvironmentTest {
     private static final RankEnvironment EXAMPLE = new RankEnvironment(
-            2, 4, 0, 2, "10.1.2.3", 29500, "job-7", "secret", Path.of("/dev/shm/x/aeron"), Duration.ofSeconds(3));
+            2, 4, 0, 2, "10.1.2.3", 29500, "job-7", "secret", Path.of("/dev/shm/x/aeron"), Duration.ofSeconds(3), true, DataPlaneOptions.defaults());
 
     @Test
     void shouldReadBackWhatItWrites() {
@@ -35,20 +37,20 @@ class RankEnvironmentTest {
                 "MASTER_ADDR",
                 "MASTER_PORT",
                 "TREEATTN_JOB_ID",
-                "TREEATTN_TOKEN",
-                "TREEATTN_AERON_DIR"
+                "TREEATTN_TOKEN"
             })
     void shouldNameTheVariableThatIsMissing(String name) {
         Map<String, String> variables = new HashMap<>(EXAMPLE.toVariables());
         variables.remove(name);
         assertEquals(
-                name + " must be set in the environment: got nothing (is this process started by 'treeattn launch'?)",
+                name + " must be set in the environment: got nothing (is this process started by 'treeattn launch'? otherwise"
+                        + " see docs/deployment.md)",
                 message(variables));
         variables.put(name, " ");
         assertEquals(
                 name
                         + " must be set in the environment: got an empty value (is this process started by 'treeattn"
-                        + " launch'?)",
+                        + " launch'? otherwise see docs/deployment.md)",
                 message(variables));
     }
 
@@ -76,11 +78,15 @@ class RankEnvironmentTest {
     }
 
     @ParameterizedTest
-    @CsvSource({
+    @CsvSource(
+            delimiter = '|',
+            value = {
         "OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=0 OMPI_COMM_WORLD_LOCAL_SIZE=2",
         "SLURM_PROCID=2 SLURM_NTASKS=4 SLURM_LOCALID=0 SLURM_NTASKS_PER_NODE=2",
         "SLURM_PROCID=9 SLURM_NTASKS=9 OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=0"
                 + " OMPI_COMM_WORLD_LOCAL_SIZE=2",
+        "SLURM_PROCID=2 SLURM_NTASKS=4 SLURM_LOCALID=0 SLURM_NODEID=2 SLURM_STEP_TASKS_PER_NODE=1(x2),2"
+                + " SLURM_TASKS_PER_NODE=4 SLURM_NTASKS_PER_NODE=9",
         "JOB_COMPLETION_INDEX=2 WORLD_SIZE=4 LOCAL_WORLD_SIZE=2",
         "RANK=2 WORLD_SIZE=4 LOCAL_RANK=0 LOCAL_WORLD_SIZE=2 SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_LOCALID=0",
     })
@@ -91,6 +97,24 @@ class RankEnvironmentTest {
             variables.put(assignment.substring(0, assignment.indexOf('=')), assignment.replaceFirst(".*=", ""));
         }
         assertEquals(EXAMPLE, RankEnvironment.from(variables));
+    }
+
+    @Test
+    void shouldDoWithoutALauncher() {
+        Map<String, String> scheduled = new HashMap<>(EXAMPLE.toVariables());
+        scheduled.keySet().removeAll(Set.of("TREEATTN_AERON_DIR", "TREEATTN_JOB_ID", "MASTER_PORT"));
+        RankEnvironment environment = RankEnvironment.from(scheduled);
+        assertFalse(environment.launched());
+        assertEquals(29500, environment.masterPort());
+        assertEquals(environment, RankEnvironment.from(scheduled), "the same in every rank of a host");
+        scheduled.put("TREEATTN_TOKEN", "another");
+        assertNotEquals(environment.jobId(), RankEnvironment.from(scheduled).jobId());
+        scheduled.putAll(Map.of("TREEATTN_TRANSPORT", "tcp", "TREEATTN_INTERFACE", "eth1"));
+        assertEquals(
+                DataPlaneOptions.defaults().withLinks(DataPlaneOptions.Links.TCP).withNetworkInterface("eth1"),
+                RankEnvironment.from(scheduled).dataPlane());
+        scheduled.put("TREEATTN_TRANSPORT", "pigeon");
+        assertEquals("TREEATTN_TRANSPORT must be one of [auto, tcp]: got 'pigeon'", message(scheduled));
     }
 
     @Test

@@ -94,7 +94,7 @@ class RendezvousTest {
     void shouldRefuseAnotherLibraryVersion() throws Exception {
         try (ControlPlane plane = new ControlPlane(2, FAST)) {
             RankEnvironment environment = plane.environment(1);
-            Hello hello = new Hello("9.9.9", ControlPlane.JOB, 1, 2, "host", 1, new TreeMap<>());
+            Hello hello = new Hello("9.9.9", ControlPlane.JOB, 1, 2, "host", "", 1, new TreeMap<>());
             assertEquals(
                     "join failed at rank 1: the coordinator refused: library version must match: coordinator="
                             + LibraryVersion.CURRENT + ", rank 1=9.9.9",
@@ -105,7 +105,7 @@ class RendezvousTest {
     @Test
     void shouldRefuseAnotherJob() throws Exception {
         try (ControlPlane plane = new ControlPlane(2, FAST)) {
-            Hello hello = new Hello(LibraryVersion.CURRENT, "job-2", 1, 2, "host", 1, new TreeMap<>());
+            Hello hello = new Hello(LibraryVersion.CURRENT, "job-2", 1, 2, "host", "", 1, new TreeMap<>());
             assertEquals(
                     "join failed at rank 1: the coordinator refused: job id must match: coordinator=job-1, rank 1=job-2",
                     refusal(plane.join(plane.environment(1), hello)).getMessage());

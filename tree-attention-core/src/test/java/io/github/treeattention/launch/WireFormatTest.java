@@ -20,8 +20,8 @@ import org.junit.jupiter.api.function.Executable;
 @Timeout(30)
 class WireFormatTest {
     private static final Hello HELLO =
-            new Hello("1.2.3", "job", 3, 8, "host/ü", 4711, new TreeMap<>(Map.of("model", "abc", "dtype", "bf16")));
-    private static final Members MEMBERS = new Members(2, 1, -42L, List.of("a", "hôst", "c"));
+            new Hello("1.2.3", "job", 3, 8, "host/ü", "tcp=1.2.3.4/5", 4711, new TreeMap<>(Map.of("model", "abc", "dtype", "bf16")));
+    private static final Members MEMBERS = new Members(2, 1, -42L, List.of("a", "hôst", "c"), List.of("", "tcp=::1/99", "x"));
 
     @Test
     void shouldReadBackWhatItWrites() throws Exception {
@@ -73,11 +73,11 @@ class WireFormatTest {
     @Test
     void shouldRefuseAFingerprintThatIsTooLarge() {
         Map<String, String> large = Map.of("shapes", "x".repeat(65_000), "more", "y".repeat(2_000));
-        Hello hello = new Hello("1", "job", 0, 1, "host", 1, new TreeMap<>(large));
-        Hello longer = new Hello("1", "job", 0, 1, "host", 1, new TreeMap<>(Map.of("a", "x".repeat(70_000))));
+        Hello hello = new Hello("1", "job", 0, 1, "host", "", 1, new TreeMap<>(large));
+        Hello longer = new Hello("1", "job", 0, 1, "host", "", 1, new TreeMap<>(Map.of("a", "x".repeat(70_000))));
         assertThrows(IllegalArgumentException.class, longer::encode);
         assertEquals(
-                "a fingerprint must have at most 256 entries and 65536 bytes (use hashes): got 2 and 67050",
+                "a fingerprint must have at most 256 entries and 65536 bytes (use hashes): got 2 and 67052",
                 assertThrows(IllegalArgumentException.class, hello::encode).getMessage());
     }
 }

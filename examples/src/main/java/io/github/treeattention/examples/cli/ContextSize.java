@@ -33,10 +33,10 @@ record ContextSize(long positions, long kvBytesPerRank, long kvBytes, long weigh
                 config.parameters() * Float.BYTES);
     }
 
-    /** Fails if this host's memory cannot take all ranks; says how much is needed and how much there is. */
+    /** Fails if this host's memory cannot take so many of the ranks; says how much is needed and how much there is. */
     void requireMemory(int ranks) {
         OptionalLong available = Memory.available();
-        long needed = kvBytes + ranks * (weightBytes + PROCESS_BYTES);
+        long needed = Math.min(kvBytes, ranks * kvBytesPerRank) + ranks * (weightBytes + PROCESS_BYTES);
         if (available.isPresent() && needed > available.getAsLong()) {
             throw new InputException(String.format(
                     Locale.ROOT,
@@ -46,7 +46,7 @@ record ContextSize(long positions, long kvBytesPerRank, long kvBytes, long weigh
                     positions,
                     ranks,
                     Memory.human(needed),
-                    Memory.human(kvBytes),
+                    Memory.human(Math.min(kvBytes, ranks * kvBytesPerRank)),
                     Memory.human(weightBytes + PROCESS_BYTES),
                     Memory.human(available.getAsLong())));
         }

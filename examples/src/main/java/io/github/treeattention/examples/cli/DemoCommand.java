@@ -106,7 +106,7 @@ final class DemoCommand implements Callable<Integer> {
         out.flush();
         try (Console console = new Console()) {
             RunReport spread = runSpread(job, config, worldSize, console, tokenizer, out);
-            RunReport single = worldSize == 1 ? spread : Runner.run(job, config, 1, console, id -> {});
+            RunReport single = worldSize == 1 ? spread : Runner.run(job, config, 1, new LinkOptions(), console, id -> {});
             out.print(DemoTable.of(spread, single, prompt == null ? passKey : null, tokenizer));
             out.flush();
             return spread.ids().equals(single.ids()) ? ExitCode.DONE : ExitCode.FAILED;
@@ -123,7 +123,7 @@ final class DemoCommand implements Callable<Integer> {
         TextStream stream = tokenizer.stream();
         String question = prompt == null ? PassKeyPrompt.QUESTION : prompt;
         boolean[] begun = new boolean[1];
-        RunReport report = Runner.run(job, config, worldSize, console, id -> {
+        RunReport report = Runner.run(job, config, worldSize, rankOptions.links(), console, id -> {
             if (!begun[0]) {
                 begun[0] = true;
                 out.print("> " + question);

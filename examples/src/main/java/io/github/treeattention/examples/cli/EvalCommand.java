@@ -125,7 +125,7 @@ final class EvalCommand implements Callable<Integer> {
         Tokenizer tokenizer = Tokenizers.load(model, config);
         EvaluationPlan plan = plan(tokenizer);
         RankSettings settings = rankOptions.settings();
-        ContextSize.of(settings, plan.positions(), config, worldSize).requireMemory(worldSize);
+        ContextSize.of(settings, plan.positions(), config, worldSize).requireMemory(rankOptions.links().mostRanksOnAHost(worldSize));
         EvaluationJob job = new EvaluationJob(model.toAbsolutePath().toString(), plan.cases(), settings);
         EvaluationReport report = new EvaluationReport(plan);
         List<RankEvent.Evaluated> ends;
@@ -136,7 +136,7 @@ final class EvalCommand implements Callable<Integer> {
             }
             int total = plan.cases().size();
             console.progress("evaluating", "cases", 0, total);
-            ends = Runner.run(job, worldSize, console, RankEvent.Evaluated.class, event -> {
+            ends = Runner.run(job, worldSize, rankOptions.links(), console, RankEvent.Evaluated.class, event -> {
                 if (event instanceof RankEvent.Answer answer) {
                     add(report, plan.cases().get(answer.index()), answer, tokenizer);
                     console.progress("evaluating", "cases", answer.index() + 1L, total);

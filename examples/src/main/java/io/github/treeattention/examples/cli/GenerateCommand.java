@@ -102,7 +102,7 @@ final class GenerateCommand implements Callable<Integer> {
         boolean streaming = !printIds && !json;
         RunReport report;
         try (Console console = new Console()) {
-            report = Runner.run(job, config, checkedRanks, console, id -> {
+            report = Runner.run(job, config, checkedRanks, rankOptions.links(), console, id -> {
                 if (streaming) {
                     out.print(stream.accept(id));
                     out.flush();

@@ -18,7 +18,7 @@ import picocli.CommandLine.Parameters;
         name = "launch",
         mixinStandardHelpOptions = true,
         description =
-                "Starts the processes of a run on this host: a media driver and N ranks of a main class, whose output"
+                "Starts the processes of a run, on this host or on several: N ranks of a main class, whose output"
                         + " is forwarded with the rank in brackets. When one fails, all are stopped unless told otherwise.",
         footer = {
             "",
@@ -26,21 +26,26 @@ import picocli.CommandLine.Parameters;
                     + " with",
             "RankSession.join(RankEnvironment.current(), ...).",
             "",
-            "Example:",
-            "  treeattn launch -n 4 -- io.github.treeattention.examples.TreeDecode"
+            "Examples:",
+            "  treeattn launch -n 4 -- io.github.treeattention.examples.TreeDecode",
+            "  treeattn launch --hosts alpha:2,beta:2 -- io.github.treeattention.examples.TreeDecode",
+            "One launcher per host, without ssh (TREEATTN_TOKEN is the same secret on all of them):",
+            "  treeattn launch --nnodes 2 --node-rank 0 --master-addr alpha -n 2 -- MAIN_CLASS     (on alpha)",
+            "  treeattn launch --nnodes 2 --node-rank 1 --master-addr alpha -n 2 -- MAIN_CLASS     (on beta)"
         })
 final class LaunchCommand implements Callable<Integer> {
-    private static final int MOST_RANKS = 64;
-
     @Option(
             names = "-n",
             paramLabel = "N",
             defaultValue = "1",
-            description = "Ranks, 1..64. Default: ${DEFAULT-VALUE}.")
+            description = "Ranks (with --nnodes: on this host), 1..64. Default: ${DEFAULT-VALUE}.")
     private int n;
 
     @Mixin
-    private HostsOption hosts;
+    private LinkOptions links;
+
+    @Mixin
+    private NodeOptions nodes;
 
     @Option(
             names = "--class-path",
@@ -68,15 +73,21 @@ final class LaunchCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
-        int ranks = hosts.ranks(n);
-        if (ranks < 1 || ranks > MOST_RANKS) {
-            throw new InputException("-n must be 1.." + MOST_RANKS + ": got " + ranks);
+        int ranks = nodes.worldSize(links.ranks(n));
+        if (ranks < 1 || ranks > LinkOptions.MAX_RANKS) {
+            throw new InputException(
+                    "a run must have 1.." + LinkOptions.MAX_RANKS + " ranks (-n, --hosts, --nnodes): got " + ranks);
+        }
+        if (nodes.areGiven() && lostRank != LostRank.END_RUN) {
+            throw new InputException("--when-rank-is-lost needs one launcher for all hosts: give --hosts, not --nnodes");
         }
         Launcher.Builder launcher = Launcher.builder(ranks, mainClass)
                 .arguments(arguments)
                 .jvmFlags(jvmFlags)
                 .whenRankIsLost(lostRank)
-                .environment(ProcessRun.threadsPerRank(ranks));
+                .environment(ProcessRun.threadsPerRank(nodes.areGiven() ? n : links.mostRanksOnAHost(ranks)));
+        links.apply(launcher, ranks);
+        nodes.apply(launcher, links, n);
         if (classPath != null) {
             launcher.classPath(classPath + File.pathSeparator + System.getProperty("java.class.path"));
         }

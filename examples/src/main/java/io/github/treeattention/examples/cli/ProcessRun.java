@@ -5,14 +5,13 @@ import io.github.treeattention.launch.LaunchResult;
 import io.github.treeattention.launch.Launcher;
 import io.github.treeattention.launch.RankOutput;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 
-/** Runs a job on several rank processes of this host and follows what they say. */
+/** Runs a job on several rank processes and follows what they say. */
 final class ProcessRun implements RankOutput {
     private final Console console;
     private final Consumer<RankEvent> listener;
@@ -24,10 +23,11 @@ final class ProcessRun implements RankOutput {
     }
 
     /** Each rank's last event, in rank order; the listener hears the others, of all ranks. */
-    static List<RankEvent.Last> run(RankJob job, int ranks, Console console, Consumer<RankEvent> listener) {
+    static List<RankEvent.Last> run(
+            RankJob job, int ranks, LinkOptions links, Console console, Consumer<RankEvent> listener) {
         ProcessRun run = new ProcessRun(console, listener);
         console.note("starting " + ranks + " processes");
-        LaunchResult result = run.launch(job, ranks);
+        LaunchResult result = run.launch(job, ranks, links);
         result.failure().ifPresent(failure -> {
             throw new RankFailedException("the run failed: " + failure, exitCode(failure, result));
         });
@@ -39,22 +39,16 @@ final class ProcessRun implements RankOutput {
         return List.copyOf(run.finished.values());
     }
 
-    private LaunchResult launch(RankJob job, int ranks) {
+    private LaunchResult launch(RankJob job, int ranks, LinkOptions links) {
         try {
-            Path file = Files.createTempFile("treeattn-job-", ".json"); // for this user's eyes only
-            try {
-                RankEvent.JSON.writerFor(RankJob.class).writeValue(file.toFile(), job);
-                return Launcher.builder(ranks, RankWorker.class.getName())
-                        .arguments(List.of(file.toString()))
-                        .jvmFlags(RankWorker.jvmFlags())
-                        .environment(threadsPerRank(ranks))
-                        .control(RankWorker.control(Path.of(job.model())))
-                        .output(this)
-                        .build()
-                        .run();
-            } finally {
-                Files.deleteIfExists(file);
-            }
+            Launcher.Builder launcher = Launcher.builder(ranks, RankWorker.class.getName())
+                    .input(RankEvent.JSON.writerFor(RankJob.class).writeValueAsBytes(job))
+                    .jvmFlags(RankWorker.jvmFlags())
+                    .environment(threadsPerRank(links.mostRanksOnAHost(ranks)))
+                    .control(RankWorker.control(Path.of(job.model())))
+                    .output(this);
+            links.apply(launcher, ranks);
+            return launcher.build().run();
         } catch (IOException failure) {
             throw new RankFailedException(
                     "the processes could not be started: " + failure.getMessage(), ExitCode.FAILED);
@@ -88,7 +82,8 @@ final class ProcessRun implements RankOutput {
 
     /** A rank that ended with a code of ours has said what kind of failure it was; all else is a peer's failure. */
     static int exitCode(LaunchFailure failure, LaunchResult result) {
-        if (failure.kind() == LaunchFailure.Kind.RANK_EXITED && failure.rank() >= 0) {
+        if (failure.kind() == LaunchFailure.Kind.RANK_EXITED && failure.rank() >= 0
+                && failure.rank() < result.exitCodes().size()) {
             int code = result.exitCodes().get(failure.rank());
             if (code == ExitCode.FAILED || code == ExitCode.BAD_INPUT) {
                 return code;

@@ -15,7 +15,7 @@ final class RankOptions {
     static final int PAGE_SIZE = 64;
 
     @Mixin
-    private HostsOption hosts;
+    private LinkOptions links;
 
     @Option(
             names = "--strategy",
@@ -49,7 +49,7 @@ final class RankOptions {
 
     /** The number of ranks asked for by {@code --ranks}, or by {@code --hosts} where that is given. */
     int checkedRanks(int ranks) {
-        int wanted = hosts.ranks(ranks);
+        int wanted = links.ranks(ranks);
         if (wanted < 1 || wanted > MAX_RANKS) {
             throw new InputException("--ranks must be 1.." + MAX_RANKS + ": got " + wanted);
         }
@@ -57,6 +57,10 @@ final class RankOptions {
             throw new InputException("--deadline must be at least 1 second: got " + deadlineSeconds);
         }
         return wanted;
+    }
+
+    LinkOptions links() {
+        return links;
     }
 
     GenerationJob job(String model, List<Integer> promptIds, int maxTokens, SamplingOptions sampling) {

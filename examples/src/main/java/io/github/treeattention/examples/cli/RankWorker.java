@@ -14,7 +14,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.stream.Stream;
 
-/** Main class of a rank process: joins the run, does its part of the job in a file, and tells events on stdout. */
+/** Main class of a rank process: joins the run, does its part of the job, and tells events on stdout. */
 final class RankWorker {
     private final PrintStream out;
 
@@ -23,14 +23,12 @@ final class RankWorker {
     }
 
     /**
-     * Runs a rank.
-     *
-     * @param args the job's file, which rank 0 removes as soon as all have read it
+     * Runs a rank, whose job is its input.
      */
     public static void main(String[] args) throws IOException {
         PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
         try {
-            new RankWorker(out).work(Path.of(args[0]));
+            new RankWorker(out).work(RankEnvironment.input());
         } catch (RuntimeException failure) {
             int code = ExitCode.of(failure);
             if (code == ExitCode.FAILED) {
@@ -71,9 +69,6 @@ final class RankWorker {
         Duration deadline = Duration.ofSeconds(job.deadlineSeconds());
         try (RankSession session =
                 RankSession.join(environment, task.fingerprint(), deadline, control(Path.of(job.model())))) {
-            if (environment.rank() == 0) {
-                Files.deleteIfExists(file);
-            }
             session.communicator().calibrate();
             tell(task.run(session.communicator(), this::tell));
             session.communicator().barrier(); // nobody leaves while another still needs it

@@ -19,14 +19,20 @@ final class Runner {
      * @throws InputException if this host has too little memory; nothing is started then
      * @throws RankFailedException if a process of the run fails
      */
-    static RunReport run(GenerationJob job, LlamaConfig config, int ranks, Console console, IntConsumer onToken) {
-        ContextSize.of(job.settings(), job.positions(), config, ranks).requireMemory(ranks);
+    static RunReport run(
+            GenerationJob job,
+            LlamaConfig config,
+            int ranks,
+            LinkOptions links,
+            Console console,
+            IntConsumer onToken) {
+        ContextSize.of(job.settings(), job.positions(), config, ranks).requireMemory(links.mostRanksOnAHost(ranks));
         if (job.positions() > config.maxPositions()) {
             console.note("note: prompt and --max-tokens exceed the " + config.maxPositions()
                     + " positions that the model was made for; what it says beyond them means little");
         }
         String task = ranks == 1 ? "reading on one process" : "reading on " + ranks + " processes";
-        List<RankEvent.Finished> finished = run(job, ranks, console, RankEvent.Finished.class, event -> {
+        List<RankEvent.Finished> finished = run(job, ranks, links, console, RankEvent.Finished.class, event -> {
             if (event instanceof RankEvent.Read read) {
                 console.progress(task, "tokens", read.done(), read.total());
             } else if (event instanceof RankEvent.Token token) {
@@ -54,10 +60,17 @@ final class Runner {
      * @throws RankFailedException if a process of the run fails
      */
     static <T extends RankEvent.Last> List<T> run(
-            RankJob job, int ranks, Console console, Class<T> lastType, Consumer<RankEvent> listener) {
+            RankJob job,
+            int ranks,
+            LinkOptions links,
+            Console console,
+            Class<T> lastType,
+            Consumer<RankEvent> listener) {
         console.note("loading " + job.model());
         List<RankEvent.Last> last =
-                ranks == 1 ? List.of(inThisProcess(job, listener)) : ProcessRun.run(job, ranks, console, listener);
+                ranks == 1 && links.placement(1).isEmpty()
+                ? List.of(inThisProcess(job, listener))
+                : ProcessRun.run(job, ranks, links, console, listener);
         return last.stream().map(lastType::cast).toList();
     }
 

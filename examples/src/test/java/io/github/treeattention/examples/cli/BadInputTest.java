@@ -123,7 +123,9 @@ class BadInputTest {
         generate(KJV, "--max-tokens", "0").assertBadInput("--max-tokens must be at least 1: got 0");
         generate(KJV, "--kernel", "abacus").assertBadInput("--kernel must be one of", "got 'abacus'");
         generate(KJV, "--strategy", "bush").assertBadInput("bush");
-        generate(KJV, "--hosts", "a:2,b:2").assertBadInput("this host only", "a:2,b:2");
+        generate(KJV, "--hosts", "a:2,-oProxyCommand=x").assertBadInput("hosts and ranks", "-oProxyCommand=x");
+        generate(KJV, "--hosts", "a:2,a:2").assertBadInput("each host once");
+        generate(KJV, "--transport", "pigeon").assertBadInput("--transport", "pigeon");
     }
 
     private static Treeattn generate(String model, String... more) throws Exception {

@@ -8,14 +8,20 @@ import java.util.concurrent.locks.LockSupport;
 
 /** Frames over one connection per peer. */
 final class TcpTransport implements Transport {
-    /** How long a close waits for peers to read this member's last words. */
     private static final long LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(250);
 
     private final TcpLink[] links;
+    private final long lingerNanos;
 
     /** @param links by rank; null where there is none */
     TcpTransport(TcpLink[] links) {
+        this(links, LINGER_NANOS);
+    }
+
+    /** @param lingerNanos how long a close waits for peers to read this member's last words */
+    TcpTransport(TcpLink[] links, long lingerNanos) {
         this.links = links;
+        this.lingerNanos = lingerNanos;
     }
 
     @Override
@@ -43,7 +49,7 @@ final class TcpTransport implements Transport {
 
     @Override
     public void close() {
-        long deadline = System.nanoTime() + LINGER_NANOS;
+        long deadline = System.nanoTime() + lingerNanos;
         boolean over = false;
         while (!over) {
             over = true;

@@ -213,8 +213,11 @@ class TcpEndpointTest {
 
     @Test
     void shouldTrustOnlyItsOwnCertificate(@TempDir Path directory) throws Exception {
-        Tls own = TlsFiles.tls(TlsFiles.keystore(directory, "own"));
-        Tls other = TlsFiles.tls(TlsFiles.keystore(directory, "other"));
+        Path ownFile = TlsFiles.keystore(directory, "own");
+        Path otherFile = TlsFiles.keystore(directory, "other");
+        TlsFiles.trust(otherFile, ownFile, "own");
+        Tls own = TlsFiles.tls(ownFile);
+        Tls other = TlsFiles.tls(otherFile);
         TcpEndpoint acceptor = open(TcpGroups.TOKEN, Optional.of(own));
         for (Optional<Tls> stranger : List.of(Optional.of(other), Optional.<Tls>empty())) {
             TcpEndpoint dialer = open(TcpGroups.TOKEN, stranger);

@@ -1,0 +1,116 @@
+package io.github.treeattention.collective.dataplane;
+
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+
+/**
+ * What a user may say about the links between ranks. Immutable; {@link #toString} leaves the password out.
+ *
+ * @param links which medium carries frames ({@code TREEATTN_TRANSPORT}: auto, tcp)
+ * @param networkInterface name or IP address of the only interface that links between hosts use; empty is the one that
+ *     reaches the coordinator ({@code TREEATTN_INTERFACE})
+ * @param tlsKeystore encrypts TCP links with the key and the trusted certificates of this file; the same path on every
+ *     host ({@code TREEATTN_TLS_KEYSTORE})
+ * @param tlsPassword of the keystore ({@code TREEATTN_TLS_PASSWORD})
+ */
+public record DataPlaneOptions(
+        Links links, Optional<String> networkInterface, Optional<Path> tlsKeystore, String tlsPassword) {
+
+    static final String TRANSPORT = "TREEATTN_TRANSPORT";
+    static final String INTERFACE = "TREEATTN_INTERFACE";
+    static final String TLS_KEYSTORE = "TREEATTN_TLS_KEYSTORE";
+    static final String TLS_PASSWORD = "TREEATTN_TLS_PASSWORD";
+
+    /** Which medium carries frames. */
+    public enum Links {
+        /** Shared memory (Aeron IPC) between the ranks of a host, TCP between hosts. */
+        AUTO,
+        /** TCP between all ranks; no media driver and no shared memory are needed. */
+        TCP
+    }
+
+    public DataPlaneOptions {
+        Objects.requireNonNull(links, "links");
+        Objects.requireNonNull(networkInterface, "networkInterface");
+        Objects.requireNonNull(tlsKeystore, "tlsKeystore");
+        Objects.requireNonNull(tlsPassword, "tlsPassword");
+    }
+
+    /** Shared memory inside hosts, TCP without encryption between them. */
+    public static DataPlaneOptions defaults() {
+        return new DataPlaneOptions(Links.AUTO, Optional.empty(), Optional.empty(), "");
+    }
+
+    public DataPlaneOptions withLinks(Links medium) {
+        return new DataPlaneOptions(medium, networkInterface, tlsKeystore, tlsPassword);
+    }
+
+    public DataPlaneOptions withNetworkInterface(String nameOrAddress) {
+        return new DataPlaneOptions(links, Optional.of(nameOrAddress), tlsKeystore, tlsPassword);
+    }
+
+    public DataPlaneOptions withTls(Path keystore, String password) {
+        return new DataPlaneOptions(links, networkInterface, Optional.of(keystore), password);
+    }
+
+    /** Whether ranks on one host share memory. */
+    public boolean usesSharedMemory() {
+        return links != Links.TCP;
+    }
+
+    /**
+     * Reads environment variables; what is missing has its default.
+     *
+     * @throws IllegalArgumentException if one is malformed; the message names it
+     */
+    public static DataPlaneOptions from(Map<String, String> environment) {
+        return new DataPlaneOptions(
+                links(environment.getOrDefault(TRANSPORT, "auto")),
+                text(environment, INTERFACE),
+                text(environment, TLS_KEYSTORE).map(Path::of),
+                environment.getOrDefault(TLS_PASSWORD, ""));
+    }
+
+    private static Links links(String name) {
+        try {
+            return Links.valueOf(name.strip().toUpperCase(Locale.ROOT));
+        } catch (IllegalArgumentException e) {
+            List<String> known = Arrays.stream(Links.values())
+                    .map(l -> l.name().toLowerCase(Locale.ROOT))
+                    .toList();
+            throw new IllegalArgumentException(TRANSPORT + " must be one of " + known + ": got '" + name + "'", e);
+        }
+    }
+
+    private static Optional<String> text(Map<String, String> environment, String name) {
+        return Optional.ofNullable(environment.get(name)).map(String::strip).filter(value -> !value.isEmpty());
+    }
+
+    /** The variables that {@link #from} reads back to an equal value. */
+    public Map<String, String> toVariables() {
+        Map<String, String> variables = new HashMap<>();
+        variables.put(TRANSPORT, links.name().toLowerCase(Locale.ROOT));
+        networkInterface.ifPresent(value -> variables.put(INTERFACE, value));
+        tlsKeystore.ifPresent(value -> variables.put(TLS_KEYSTORE, value.toString()));
+        if (!tlsPassword.isEmpty()) {
+            variables.put(TLS_PASSWORD, tlsPassword);
+        }
+        return variables;
+    }
+
+    /** What all ranks must agree on. */
+    public String fingerprint() {
+        return links.name().toLowerCase(Locale.ROOT) + (tlsKeystore.isPresent() ? " with TLS" : "");
+    }
+
+    @Override
+    public String toString() {
+        return fingerprint() + networkInterface.map(name -> " on " + name).orElse("");
+    }
+}

@@ -1,0 +1,41 @@
+package io.github.treeattention.collective.dataplane;
+
+import io.github.treeattention.collective.Transport;
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+
+/** A transport of several: each peer has its own. */
+final class RoutedTransport implements Transport {
+    private final Transport[] byPeer;
+    private final List<Transport> all;
+    private final int maxFrameLength;
+
+    /** @param byPeer by rank; null for this member itself. They are closed with this one */
+    RoutedTransport(Transport[] byPeer) {
+        this.byPeer = byPeer;
+        all = Arrays.stream(byPeer).filter(Objects::nonNull).distinct().toList();
+        maxFrameLength = all.stream().mapToInt(Transport::maxFrameLength).min().orElseThrow();
+    }
+
+    @Override
+    public int maxFrameLength() {
+        return maxFrameLength;
+    }
+
+    @Override
+    public boolean offer(int destination, ByteBuffer header, ByteBuffer payload) {
+        return byPeer[destination].offer(destination, header, payload);
+    }
+
+    @Override
+    public boolean poll(int source, FrameHandler handler) {
+        return byPeer[source].poll(source, handler);
+    }
+
+    @Override
+    public void close() {
+        all.forEach(Transport::close);
+    }
+}
