@@ -112,8 +112,7 @@ final class HostServices implements AutoCloseable {
     }
 
     private static FileChannel openUsers(Path directory, StandardOpenOption how) throws IOException {
-        return FileChannel.open(
-                directory.resolve(USERS), how, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        return FileChannel.open(directory.resolve(USERS), how, StandardOpenOption.READ, StandardOpenOption.WRITE);
     }
 
     private void awaitFirstRank(Path path, Duration deadline) throws IOException, InterruptedException {

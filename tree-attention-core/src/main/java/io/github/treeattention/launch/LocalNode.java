@@ -25,8 +25,7 @@ final class LocalNode implements Node {
     private final Optional<DriverProcess> driver;
     private final Program program;
 
-    private LocalNode(
-            NodePlan plan, JobDirectory directory, Optional<DriverProcess> driver, Program program) {
+    private LocalNode(NodePlan plan, JobDirectory directory, Optional<DriverProcess> driver, Program program) {
         this.plan = plan;
         this.directory = directory;
         this.host = HostIdentity.of(directory.path());

@@ -167,7 +167,10 @@ final class Membership {
                 members.values().stream().map(m -> m.hello().endpoints()).toList();
         long groupId = new SecureRandom().nextLong();
         for (Member member : members.values()) {
-            send(member, FrameType.WELCOME, new Verdict.Members(member.rank(), epoch, groupId, hosts, endpoints).encode());
+            send(
+                    member,
+                    FrameType.WELCOME,
+                    new Verdict.Members(member.rank(), epoch, groupId, hosts, endpoints).encode());
         }
     }
 

@@ -48,8 +48,7 @@ final class NodeMain {
 
     /** Runs until standard input ends. */
     public static void main(String[] args) throws Exception {
-        DataOutputStream out =
-                new DataOutputStream(new BufferedOutputStream(new FileOutputStream(FileDescriptor.out)));
+        DataOutputStream out = new DataOutputStream(new BufferedOutputStream(new FileOutputStream(FileDescriptor.out)));
         System.setOut(System.err); // nobody else may write between the frames
         out.write(("\n" + NodeFrame.MARKER + "\n").getBytes(StandardCharsets.US_ASCII));
         out.flush();
@@ -98,7 +97,9 @@ final class NodeMain {
 
     private void start(int rank, int localRank) throws IOException {
         RankProcess process = node.start(
-                rank, localRank, (who, stream, line) -> tell(
+                rank,
+                localRank,
+                (who, stream, line) -> tell(
                         stream == RankOutput.Stream.STDOUT ? NodeFrame.Type.STDOUT : NodeFrame.Type.STDERR, who, line));
         ranks.put(rank, process);
         int number = started.incrementAndGet();

@@ -19,10 +19,12 @@ record OneOfSeveral(int node, InetSocketAddress master, String token) {
             throw new IllegalArgumentException("node must be at least 0: got " + node);
         }
         if (master.isUnresolved() || master.getPort() == 0) {
-            throw new IllegalArgumentException("the coordinator's address must be known and have a port: got " + master);
+            throw new IllegalArgumentException(
+                    "the coordinator's address must be known and have a port: got " + master);
         }
         if (token.isBlank()) {
-            throw new IllegalArgumentException("launchers of one run must share a token that nobody else knows: got none");
+            throw new IllegalArgumentException(
+                    "launchers of one run must share a token that nobody else knows: got none");
         }
     }
 

@@ -100,11 +100,7 @@ public final class RankSession implements AutoCloseable {
     private String openLinks(InetAddress local) throws IOException {
         boolean alone = environment.localWorldSize() == environment.worldSize();
         links = DataPlane.open(
-                environment.dataPlane(),
-                environment.aeronDirectory(),
-                Token.of(environment.token()),
-                local,
-                alone);
+                environment.dataPlane(), environment.aeronDirectory(), Token.of(environment.token()), local, alone);
         return links.endpoints();
     }
 

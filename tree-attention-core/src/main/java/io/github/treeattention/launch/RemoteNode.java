@@ -60,9 +60,11 @@ final class RemoteNode implements Node {
      * @param command ssh with its options; host and command line are added
      */
     static RemoteNode open(List<String> command, String host, NodePlan plan) throws IOException {
-        List<String> remote =
-                JavaCommand.of(List.of("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-XX:-UsePerfData"),
-                        plan.program().classPath(), NodeMain.class, List.of());
+        List<String> remote = JavaCommand.of(
+                List.of("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-XX:-UsePerfData"),
+                plan.program().classPath(),
+                NodeMain.class,
+                List.of());
         List<String> line = new ArrayList<>(command);
         line.add(host);
         line.add("exec " + remote.stream().map(RemoteNode::quote).collect(Collectors.joining(" ")));
@@ -140,7 +142,8 @@ final class RemoteNode implements Node {
     }
 
     private void lost(String reason) {
-        boolean over = !ranks.isEmpty() && ranks.values().stream().allMatch(rank -> rank.exit().isDone());
+        boolean over = !ranks.isEmpty()
+                && ranks.values().stream().allMatch(rank -> rank.exit().isDone());
         if (!closing && !over) {
             String ending = ended(Duration.ofSeconds(1))
                     ? "the connection to it ended with " + ExitCodes.describe(ssh.exitValue())
@@ -193,7 +196,8 @@ final class RemoteNode implements Node {
         } catch (TimeoutException e) {
             throw new IOException(
                     "host " + name + ": this launcher's part there must be ready within " + deadline.toSeconds()
-                            + " s; can '" + String.join(" ", ssh.info().command().stream().toList())
+                            + " s; can '"
+                            + String.join(" ", ssh.info().command().stream().toList())
                             + "' log in there without a question?",
                     e);
         }

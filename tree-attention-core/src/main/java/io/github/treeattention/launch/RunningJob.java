@@ -27,6 +27,7 @@ final class RunningJob implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(RunningJob.class);
     /** For the media drivers, and for logging in elsewhere. */
     private static final Duration READY_DEADLINE = Duration.ofSeconds(60);
+
     private static final Duration KILL_DEADLINE = Duration.ofSeconds(2);
     /** For a rank that has failed: it reports and ends by itself, or it is stuck and never will. */
     private static final Duration LAST_WORDS = Duration.ofMillis(500);
@@ -131,17 +132,14 @@ final class RunningJob implements AutoCloseable {
         if (config.lostRank == LostRank.END_RUN) {
             return Membership.ofOneEpoch(jobId, config.ranks, config.control);
         }
-        return Membership.ofEpochs(
-                jobId, config.ranks, config.control, lost -> killLater(lost.host(), lost.pid()));
+        return Membership.ofEpochs(jobId, config.ranks, config.control, lost -> killLater(lost.host(), lost.pid()));
     }
 
     /** The group goes on without this process, which may only be stopped and would never end. */
     private void killLater(String host, long pid) {
-        ranks.stream()
-                .filter(process -> process.is(host, pid))
-                .forEach(process -> CompletableFuture.delayedExecutor(
-                                config.gracePeriod.toMillis(), TimeUnit.MILLISECONDS)
-                        .execute(process::kill));
+        ranks.stream().filter(process -> process.is(host, pid)).forEach(process -> CompletableFuture.delayedExecutor(
+                        config.gracePeriod.toMillis(), TimeUnit.MILLISECONDS)
+                .execute(process::kill));
     }
 
     /** Waits for the end of the run. */
@@ -315,10 +313,10 @@ final class RunningJob implements AutoCloseable {
         // Each takes a while, so all at once.
         CompletableFuture.allOf(nodes.stream()
                         .filter(Objects::nonNull)
-                        .map(node -> CompletableFuture.runAsync(() -> closeQuietly(node), task -> DaemonThreads.named(
-                                        "treeattn-launcher-close")
-                                .newThread(task)
-                                .start()))
+                        .map(node -> CompletableFuture.runAsync(
+                                () -> closeQuietly(node), task -> DaemonThreads.named("treeattn-launcher-close")
+                                        .newThread(task)
+                                        .start()))
                         .toArray(CompletableFuture[]::new))
                 .join();
         output.end(OUTPUT_DEADLINE);

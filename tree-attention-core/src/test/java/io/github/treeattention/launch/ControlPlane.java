@@ -61,7 +61,18 @@ final class ControlPlane implements AutoCloseable {
 
     static RankEnvironment environment(int rank, int worldSize, String token, int port) {
         return new RankEnvironment(
-                rank, worldSize, rank, worldSize, "127.0.0.1", port, JOB, token, Path.of("/nowhere"), Duration.ZERO, true, DataPlaneOptions.defaults());
+                rank,
+                worldSize,
+                rank,
+                worldSize,
+                "127.0.0.1",
+                port,
+                JOB,
+                token,
+                Path.of("/nowhere"),
+                Duration.ZERO,
+                true,
+                DataPlaneOptions.defaults());
     }
 
     static Hello hello(RankEnvironment environment, Map<String, String> fingerprint) {

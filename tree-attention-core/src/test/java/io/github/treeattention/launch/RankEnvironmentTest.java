@@ -20,7 +20,18 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Timeout(10)
 class RankEnvironmentTest {
     private static final RankEnvironment EXAMPLE = new RankEnvironment(
-            2, 4, 0, 2, "10.1.2.3", 29500, "job-7", "secret", Path.of("/dev/shm/x/aeron"), Duration.ofSeconds(3), true, DataPlaneOptions.defaults());
+            2,
+            4,
+            0,
+            2,
+            "10.1.2.3",
+            29500,
+            "job-7",
+            "secret",
+            Path.of("/dev/shm/x/aeron"),
+            Duration.ofSeconds(3),
+            true,
+            DataPlaneOptions.defaults());
 
     @Test
     void shouldReadBackWhatItWrites() {
@@ -43,7 +54,8 @@ class RankEnvironmentTest {
         Map<String, String> variables = new HashMap<>(EXAMPLE.toVariables());
         variables.remove(name);
         assertEquals(
-                name + " must be set in the environment: got nothing (is this process started by 'treeattn launch'? otherwise"
+                name
+                        + " must be set in the environment: got nothing (is this process started by 'treeattn launch'? otherwise"
                         + " see docs/deployment.md)",
                 message(variables));
         variables.put(name, " ");
@@ -81,15 +93,15 @@ class RankEnvironmentTest {
     @CsvSource(
             delimiter = '|',
             value = {
-        "OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=0 OMPI_COMM_WORLD_LOCAL_SIZE=2",
-        "SLURM_PROCID=2 SLURM_NTASKS=4 SLURM_LOCALID=0 SLURM_NTASKS_PER_NODE=2",
-        "SLURM_PROCID=9 SLURM_NTASKS=9 OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=0"
-                + " OMPI_COMM_WORLD_LOCAL_SIZE=2",
-        "SLURM_PROCID=2 SLURM_NTASKS=4 SLURM_LOCALID=0 SLURM_NODEID=2 SLURM_STEP_TASKS_PER_NODE=1(x2),2"
-                + " SLURM_TASKS_PER_NODE=4 SLURM_NTASKS_PER_NODE=9",
-        "JOB_COMPLETION_INDEX=2 WORLD_SIZE=4 LOCAL_WORLD_SIZE=2",
-        "RANK=2 WORLD_SIZE=4 LOCAL_RANK=0 LOCAL_WORLD_SIZE=2 SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_LOCALID=0",
-    })
+                "OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=0 OMPI_COMM_WORLD_LOCAL_SIZE=2",
+                "SLURM_PROCID=2 SLURM_NTASKS=4 SLURM_LOCALID=0 SLURM_NTASKS_PER_NODE=2",
+                "SLURM_PROCID=9 SLURM_NTASKS=9 OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=0"
+                        + " OMPI_COMM_WORLD_LOCAL_SIZE=2",
+                "SLURM_PROCID=2 SLURM_NTASKS=4 SLURM_LOCALID=0 SLURM_NODEID=2 SLURM_STEP_TASKS_PER_NODE=1(x2),2"
+                        + " SLURM_TASKS_PER_NODE=4 SLURM_NTASKS_PER_NODE=9",
+                "JOB_COMPLETION_INDEX=2 WORLD_SIZE=4 LOCAL_WORLD_SIZE=2",
+                "RANK=2 WORLD_SIZE=4 LOCAL_RANK=0 LOCAL_WORLD_SIZE=2 SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_LOCALID=0",
+            })
     void shouldUnderstandOtherStarters(String theirs) {
         Map<String, String> variables = new HashMap<>(EXAMPLE.toVariables());
         variables.keySet().removeAll(Set.of("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"));
@@ -111,7 +123,9 @@ class RankEnvironmentTest {
         assertNotEquals(environment.jobId(), RankEnvironment.from(scheduled).jobId());
         scheduled.putAll(Map.of("TREEATTN_TRANSPORT", "tcp", "TREEATTN_INTERFACE", "eth1"));
         assertEquals(
-                DataPlaneOptions.defaults().withLinks(DataPlaneOptions.Links.TCP).withNetworkInterface("eth1"),
+                DataPlaneOptions.defaults()
+                        .withLinks(DataPlaneOptions.Links.TCP)
+                        .withNetworkInterface("eth1"),
                 RankEnvironment.from(scheduled).dataPlane());
         scheduled.put("TREEATTN_TRANSPORT", "pigeon");
         assertEquals("TREEATTN_TRANSPORT must be one of [auto, tcp]: got 'pigeon'", message(scheduled));

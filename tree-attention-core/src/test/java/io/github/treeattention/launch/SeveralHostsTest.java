@@ -45,7 +45,8 @@ class SeveralHostsTest {
     @AfterEach
     void assertNothingLeft() throws Exception {
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(10);
-        while (System.nanoTime() - deadline < 0 && !(left().isEmpty() && processes().isEmpty())) {
+        while (System.nanoTime() - deadline < 0
+                && !(left().isEmpty() && processes().isEmpty())) {
             TimeUnit.MILLISECONDS.sleep(10); // what a killed part leaves ends by itself, and nobody tells
         }
         assertEquals(List.of(), left());
@@ -102,8 +103,8 @@ class SeveralHostsTest {
 
     @Test
     void shouldRunRanksOnSeveralHosts() throws Exception {
-        RunningJob job = start(launcher("loop", "300", "say's \"so\" $HOME")
-                .input("for all of you".getBytes(StandardCharsets.UTF_8)));
+        RunningJob job = start(
+                launcher("loop", "300", "say's \"so\" $HOME").input("for all of you".getBytes(StandardCharsets.UTF_8)));
         LaunchResult result = job.await();
         assertTrue(result.succeeded(), () -> result + "\n" + transcript);
         assertEquals(List.of(0, 0, 0), result.exitCodes());
@@ -144,7 +145,8 @@ class SeveralHostsTest {
                     System.currentTimeMillis() - killed);
             LaunchFailure failure = result.failure().orElseThrow();
             assertTrue(
-                    failure.kind() == Kind.HOST_LOST || failure.kind() == Kind.GROUP_FAILED
+                    failure.kind() == Kind.HOST_LOST
+                            || failure.kind() == Kind.GROUP_FAILED
                             || failure.kind() == Kind.RANK_EXITED,
                     failure::toString);
         }

@@ -19,9 +19,17 @@ import org.junit.jupiter.api.function.Executable;
 /** Payloads survive the way there and back; anything else is refused as such. */
 @Timeout(30)
 class WireFormatTest {
-    private static final Hello HELLO =
-            new Hello("1.2.3", "job", 3, 8, "host/ü", "tcp=1.2.3.4/5", 4711, new TreeMap<>(Map.of("model", "abc", "dtype", "bf16")));
-    private static final Members MEMBERS = new Members(2, 1, -42L, List.of("a", "hôst", "c"), List.of("", "tcp=::1/99", "x"));
+    private static final Hello HELLO = new Hello(
+            "1.2.3",
+            "job",
+            3,
+            8,
+            "host/ü",
+            "tcp=1.2.3.4/5",
+            4711,
+            new TreeMap<>(Map.of("model", "abc", "dtype", "bf16")));
+    private static final Members MEMBERS =
+            new Members(2, 1, -42L, List.of("a", "hôst", "c"), List.of("", "tcp=::1/99", "x"));
 
     @Test
     void shouldReadBackWhatItWrites() throws Exception {

@@ -106,7 +106,8 @@ final class DemoCommand implements Callable<Integer> {
         out.flush();
         try (Console console = new Console()) {
             RunReport spread = runSpread(job, config, worldSize, console, tokenizer, out);
-            RunReport single = worldSize == 1 ? spread : Runner.run(job, config, 1, new LinkOptions(), console, id -> {});
+            RunReport single =
+                    worldSize == 1 ? spread : Runner.run(job, config, 1, new LinkOptions(), console, id -> {});
             out.print(DemoTable.of(spread, single, prompt == null ? passKey : null, tokenizer));
             out.flush();
             return spread.ids().equals(single.ids()) ? ExitCode.DONE : ExitCode.FAILED;

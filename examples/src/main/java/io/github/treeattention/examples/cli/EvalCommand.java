@@ -125,7 +125,8 @@ final class EvalCommand implements Callable<Integer> {
         Tokenizer tokenizer = Tokenizers.load(model, config);
         EvaluationPlan plan = plan(tokenizer);
         RankSettings settings = rankOptions.settings();
-        ContextSize.of(settings, plan.positions(), config, worldSize).requireMemory(rankOptions.links().mostRanksOnAHost(worldSize));
+        ContextSize.of(settings, plan.positions(), config, worldSize)
+                .requireMemory(rankOptions.links().mostRanksOnAHost(worldSize));
         EvaluationJob job = new EvaluationJob(model.toAbsolutePath().toString(), plan.cases(), settings);
         EvaluationReport report = new EvaluationReport(plan);
         List<RankEvent.Evaluated> ends;

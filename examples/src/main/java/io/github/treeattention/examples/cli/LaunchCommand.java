@@ -17,9 +17,8 @@ import picocli.CommandLine.Parameters;
 @Command(
         name = "launch",
         mixinStandardHelpOptions = true,
-        description =
-                "Starts the processes of a run, on this host or on several: N ranks of a main class, whose output"
-                        + " is forwarded with the rank in brackets. When one fails, all are stopped unless told otherwise.",
+        description = "Starts the processes of a run, on this host or on several: N ranks of a main class, whose output"
+                + " is forwarded with the rank in brackets. When one fails, all are stopped unless told otherwise.",
         footer = {
             "",
             "Each rank finds RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT in its environment and joins"
@@ -79,7 +78,8 @@ final class LaunchCommand implements Callable<Integer> {
                     "a run must have 1.." + LinkOptions.MAX_RANKS + " ranks (-n, --hosts, --nnodes): got " + ranks);
         }
         if (nodes.areGiven() && lostRank != LostRank.END_RUN) {
-            throw new InputException("--when-rank-is-lost needs one launcher for all hosts: give --hosts, not --nnodes");
+            throw new InputException(
+                    "--when-rank-is-lost needs one launcher for all hosts: give --hosts, not --nnodes");
         }
         Launcher.Builder launcher = Launcher.builder(ranks, mainClass)
                 .arguments(arguments)

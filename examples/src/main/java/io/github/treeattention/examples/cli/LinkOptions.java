@@ -27,8 +27,9 @@ final class LinkOptions {
     @Option(
             names = "--hosts",
             paramLabel = "a:2,b:2",
-            description = "Hosts and the number of ranks on each. Hosts other than this one are reached by ssh, without a"
-                    + " password; JDK, checkout and model must have the same paths there.")
+            description =
+                    "Hosts and the number of ranks on each. Hosts other than this one are reached by ssh, without a"
+                            + " password; JDK, checkout and model must have the same paths there.")
     private String hosts;
 
     @Option(
@@ -65,8 +66,9 @@ final class LinkOptions {
     @Option(
             names = "--tls-keystore",
             paramLabel = "FILE",
-            description = "Encrypts TCP links (TLS 1.3) with the key and trusted certificates of a PKCS12 file, which has"
-                    + " the same path on every host; its password is in TREEATTN_TLS_PASSWORD.")
+            description =
+                    "Encrypts TCP links (TLS 1.3) with the key and trusted certificates of a PKCS12 file, which has"
+                            + " the same path on every host; its password is in TREEATTN_TLS_PASSWORD.")
     private Path tlsKeystore;
 
     /** The number of ranks that {@code --hosts} or {@code --rank-file} name, or {@code otherwise} where neither is given. */
@@ -98,8 +100,8 @@ final class LinkOptions {
         for (String part : parts) {
             Matcher matcher = HOST_AND_RANKS.matcher(part.strip());
             if (!matcher.matches()) {
-                throw new InputException("--hosts must be hosts and ranks, such as a:2,b:2: got '" + part + "' in '" + hosts
-                        + "'");
+                throw new InputException(
+                        "--hosts must be hosts and ranks, such as a:2,b:2: got '" + part + "' in '" + hosts + "'");
             }
             int otherwise = parts.length == 1 ? ranksOfOneHost : 1;
             int count = matcher.group(2) == null ? otherwise : Integer.parseInt(matcher.group(2));
@@ -120,9 +122,9 @@ final class LinkOptions {
                 if (text.isEmpty()) {
                     continue;
                 }
-                if (!matcher.matches()
-                        || byRank.put(Integer.parseInt(matcher.group(1)), matcher.group(2)) != null) {
-                    throw new InputException("--rank-file must have one line 'RANK HOST' for each rank: got '" + line + "'");
+                if (!matcher.matches() || byRank.put(Integer.parseInt(matcher.group(1)), matcher.group(2)) != null) {
+                    throw new InputException(
+                            "--rank-file must have one line 'RANK HOST' for each rank: got '" + line + "'");
                 }
             }
         } catch (IOException e) {
@@ -170,9 +172,7 @@ final class LinkOptions {
         if (networkInterface != null) {
             options = options.withNetworkInterface(networkInterface);
         }
-        return tlsKeystore == null
-                ? options
-                : options.withTls(tlsKeystore.toAbsolutePath(), options.tlsPassword());
+        return tlsKeystore == null ? options : options.withTls(tlsKeystore.toAbsolutePath(), options.tlsPassword());
     }
 
     String masterAddress() {

@@ -10,7 +10,10 @@ import picocli.CommandLine.Option;
 
 /** One launcher per host, as torchrun has it, where ssh cannot be used. */
 final class NodeOptions {
-    @Option(names = "--nnodes", paramLabel = "N", description = "One launcher on each of N hosts, each starting -n ranks.")
+    @Option(
+            names = "--nnodes",
+            paramLabel = "N",
+            description = "One launcher on each of N hosts, each starting -n ranks.")
     private Integer nnodes;
 
     @Option(names = "--node-rank", paramLabel = "K", description = "This launcher's number, 0..N-1; 0 coordinates.")
@@ -50,12 +53,14 @@ final class NodeOptions {
         }
         String token = System.getenv("TREEATTN_TOKEN");
         if (token == null || token.isBlank()) {
-            throw new InputException("--nnodes needs the environment variable TREEATTN_TOKEN, the same secret on all hosts:"
-                    + " make one with 'openssl rand -hex 32'");
+            throw new InputException(
+                    "--nnodes needs the environment variable TREEATTN_TOKEN, the same secret on all hosts:"
+                            + " make one with 'openssl rand -hex 32'");
         }
         InetSocketAddress master = new InetSocketAddress(links.masterAddress(), masterPort);
         if (master.isUnresolved()) {
-            throw new InputException("--master-addr must be a known name or an address: got '" + links.masterAddress() + "'");
+            throw new InputException(
+                    "--master-addr must be a known name or an address: got '" + links.masterAddress() + "'");
         }
         List<String> placement = new ArrayList<>();
         for (int node = 0; node < nnodes; node++) {

@@ -82,7 +82,8 @@ final class ProcessRun implements RankOutput {
 
     /** A rank that ended with a code of ours has said what kind of failure it was; all else is a peer's failure. */
     static int exitCode(LaunchFailure failure, LaunchResult result) {
-        if (failure.kind() == LaunchFailure.Kind.RANK_EXITED && failure.rank() >= 0
+        if (failure.kind() == LaunchFailure.Kind.RANK_EXITED
+                && failure.rank() >= 0
                 && failure.rank() < result.exitCodes().size()) {
             int code = result.exitCodes().get(failure.rank());
             if (code == ExitCode.FAILED || code == ExitCode.BAD_INPUT) {

@@ -20,12 +20,7 @@ final class Runner {
      * @throws RankFailedException if a process of the run fails
      */
     static RunReport run(
-            GenerationJob job,
-            LlamaConfig config,
-            int ranks,
-            LinkOptions links,
-            Console console,
-            IntConsumer onToken) {
+            GenerationJob job, LlamaConfig config, int ranks, LinkOptions links, Console console, IntConsumer onToken) {
         ContextSize.of(job.settings(), job.positions(), config, ranks).requireMemory(links.mostRanksOnAHost(ranks));
         if (job.positions() > config.maxPositions()) {
             console.note("note: prompt and --max-tokens exceed the " + config.maxPositions()
@@ -67,8 +62,7 @@ final class Runner {
             Class<T> lastType,
             Consumer<RankEvent> listener) {
         console.note("loading " + job.model());
-        List<RankEvent.Last> last =
-                ranks == 1 && links.placement(1).isEmpty()
+        List<RankEvent.Last> last = ranks == 1 && links.placement(1).isEmpty()
                 ? List.of(inThisProcess(job, listener))
                 : ProcessRun.run(job, ranks, links, console, listener);
         return last.stream().map(lastType::cast).toList();

@@ -141,7 +141,12 @@ final class TrainCommand implements Callable<Integer> {
         List<RankEvent.Trained> ends;
         try (Console console = new Console()) {
             ends = Runner.run(
-                    job, ranks, new LinkOptions(), console, RankEvent.Trained.class, event -> tell(event, history, plan, console));
+                    job,
+                    ranks,
+                    new LinkOptions(),
+                    console,
+                    RankEvent.Trained.class,
+                    event -> tell(event, history, plan, console));
         } catch (RankFailedException failure) {
             throw failure.exitCode() != ExitCode.PEER_FAILED
                     ? failure

@@ -50,7 +50,9 @@ final class CountingRank {
 
     private static long count(String link, String what) throws IOException {
         Path file = Path.of("/sys/class/net", link, "statistics", what);
-        return Files.exists(file) ? Long.parseLong(Files.readString(file).strip()) : 0; // the other host's has another name
+        return Files.exists(file)
+                ? Long.parseLong(Files.readString(file).strip())
+                : 0; // the other host's has another name
     }
 
     private static void reduce(Communicator ranks, int count) {

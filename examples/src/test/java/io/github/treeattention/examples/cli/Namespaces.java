@@ -47,7 +47,8 @@ final class Namespaces implements AutoCloseable {
                 return failure;
             }
         }
-        String failure = ip("link", "add", link(0), "netns", name(0), "type", "veth", "peer", "name", link(1), "netns", name(1));
+        String failure =
+                ip("link", "add", link(0), "netns", name(0), "type", "veth", "peer", "name", link(1), "netns", name(1));
         for (int host = 0; host < 2 && failure == null; host++) {
             failure = ip("-n", name(host), "addr", "add", ADDRESSES.get(host) + "/24", "dev", link(host));
             failure = failure != null ? failure : ip("-n", name(host), "link", "set", link(host), "up");

@@ -118,16 +118,25 @@ class NamespacesTest {
         assertTrue(counted.find(), () -> lines + errors());
         long payload = Long.parseLong(counted.group(1)) - PACKET_HEADERS * Long.parseLong(counted.group(2));
         long formula = (long) rounds * FRAME;
-        // Besides: heartbeats to two ranks, four a second of less than 100 bytes, two barriers, now and then an ARP packet.
+        // Besides: heartbeats to two ranks, four a second of less than 100 bytes, two barriers, now and then an ARP
+        // packet.
         long besides = (Long.parseLong(counted.group(3)) / 250 + 4) * 2 * 100 + 1_000;
-        System.out.println("across hosts: " + payload + " bytes of payload, formula " + formula + ", " + counted.group());
+        System.out.println(
+                "across hosts: " + payload + " bytes of payload, formula " + formula + ", " + counted.group());
         assertTrue(payload >= formula - 200 && payload <= formula + besides, () -> payload + " against " + formula);
     }
 
     @Test
     void shouldEndWithATypedErrorWhenTheNetworkIsCut() throws Exception {
         command = namespaces
-                .treeattn("launch", "--hosts", HOSTS.replace(":2", ":1"), "--", CountingRank.class.getName(), "forever", "0")
+                .treeattn(
+                        "launch",
+                        "--hosts",
+                        HOSTS.replace(":2", ":1"),
+                        "--",
+                        CountingRank.class.getName(),
+                        "forever",
+                        "0")
                 .redirectErrorStream(true)
                 .start();
         BufferedReader output = command.inputReader(StandardCharsets.UTF_8);
@@ -142,7 +151,8 @@ class NamespacesTest {
         long cut = System.nanoTime();
         output.lines().forEach(line -> text.append(line).append('\n'));
         assertTrue(command.waitFor(60, TimeUnit.SECONDS));
-        System.out.println("network cut, limit 5 s: the run ended after " + (System.nanoTime() - cut) / 1_000_000 + " ms");
+        System.out.println(
+                "network cut, limit 5 s: the run ended after " + (System.nanoTime() - cut) / 1_000_000 + " ms");
         assertEquals(ExitCode.PEER_FAILED, command.exitValue(), text::toString);
         assertTrue(text.toString().contains("no sign of life"), text::toString);
         awaitNothingLeft();

@@ -28,8 +28,8 @@ class TlsTransportTest {
         TcpGroups groups = new TcpGroups(Optional.of(TlsFiles.tls(TlsFiles.keystore(directory, "treeattn"))));
         Ranks.run(RANKS, rank -> {
             ProcessGroup group = new ProcessGroup(rank, Collections.nCopies(RANKS, "a"), 1, 7);
-            try (Communicator communicator = Communicators.over(
-                    group, groups.join(group), AbortSignal.NEVER, Duration.ofSeconds(60))) {
+            try (Communicator communicator =
+                    Communicators.over(group, groups.join(group), AbortSignal.NEVER, Duration.ofSeconds(60))) {
                 exchange(communicator, 5_000_003);
                 for (int length : new int[] {0, 1, 7, 33, 257, 16_345, 16_384, 65_504, 65_505}) {
                     exchange(communicator, length);
