@@ -19,7 +19,11 @@ final class CountingRank {
 
     private CountingRank() {}
 
-    /** @param args the interface, or "forever"; then how often */
+    /**
+     * Counts, or reduces for ever.
+     *
+     * @param args the interface, or "forever"; then how often
+     */
     public static void main(String[] args) throws Exception {
         try (RankSession session = RankSession.join(RankEnvironment.current(), Map.of(), Duration.ofSeconds(60))) {
             Communicator ranks = session.communicator();
