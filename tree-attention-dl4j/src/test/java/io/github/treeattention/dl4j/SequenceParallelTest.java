@@ -74,11 +74,13 @@ class SequenceParallelTest {
     }
 
     private static MultiLayerConfiguration configuration() {
+        TreeSelfAttentionLayer.Builder second = Nets.ours().softCap(3).attentionDropout(0.3);
+        second.l2(0.1); // a penalty counts once, not once a rank
         MultiLayerConfiguration configuration = sequence(
                 new Adam(0.01),
                 WorkspaceMode.ENABLED,
                 Nets.ours().causal(true).kvHeads(1).rope(100).build(),
-                Nets.ours().softCap(3).attentionDropout(0.3).build());
+                second.build());
         configuration.getConfs().forEach(conf -> conf.getLayer().setDataType(DataType.DOUBLE));
         return configuration;
     }
