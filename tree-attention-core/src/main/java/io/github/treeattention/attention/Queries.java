@@ -25,7 +25,8 @@ public final class Queries {
      * Queries without a mask.
      *
      * @param values {@code batch * heads * count * headDim} floats from the buffer's first element on
-     * @param firstPositions global position of the first query of each batch row, {@code >= 0}
+     * @param firstPositions global position of the first query of each batch row; negative where it
+     *     stands before all keys
      */
     public Queries(FloatBuffer values, int batch, int heads, int count, int headDim, long... firstPositions) {
         Objects.requireNonNull(values, "values");
@@ -42,11 +43,6 @@ public final class Queries {
         if (firstPositions.length != batch) {
             throw new IllegalArgumentException(
                     "one first position per batch row: batch=" + batch + ", positions=" + firstPositions.length);
-        }
-        for (long position : firstPositions) {
-            if (position < 0) {
-                throw new IllegalArgumentException("positions must be at least 0: got " + position);
-            }
         }
         this.values = values;
         this.batch = batch;

@@ -13,7 +13,8 @@ import org.nd4j.linalg.factory.Nd4j;
  * <p>Shapes: {@code q [batch, heads, queries, headDim]}, {@code k [batch, kvHeads, keys, headDim]}, {@code v [batch,
  * kvHeads, keys, valueDim]}; query head {@code h} reads key/value head {@code h / (heads / kvHeads)}. Any strides, views
  * and orders; dense row-major arrays are read where they lie, others are copied. A row that may see no key becomes
- * {@code out = 0, lse = -inf}, and gets and gives no gradient.
+ * {@code out = 0, lse = -inf}, and gets and gives no gradient. Keys and values that are hidden, by the key mask, by position
+ * or by {@link AttentionOptions#mask()}, reach no result, even if they are NaN.
  *
  * <p>Thread-safe: no state, and the arrays are only read. Results lie in the current workspace, if one is open.
  */

@@ -1,5 +1,6 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.Dropout;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -25,12 +26,16 @@ abstract class AttentionOp extends JavaOp {
         addOptions(options);
     }
 
-    /** @throws IllegalArgumentException if there is dropout: the graph would drop the same weights in every step */
+    /** @throws IllegalArgumentException if there is a mask, or dropout: a graph would drop the same weights in every step */
     final void addOptions(AttentionOptions options) {
         if (options.dropout().isActive()) {
             throw new IllegalArgumentException(
                     "dropout is not offered in graphs, which have no training step to draw anew"
                             + " in: use the layers or ArrayAttention");
+        }
+        if (options.mask() != AttentionMask.NONE) {
+            throw new IllegalArgumentException("an operation of a graph takes a mask of keys as an input, and no other:"
+                    + " use ArrayAttention for the mask in the options");
         }
         addTArgument(options.scale(), options.softCap());
         addIArgument(options.causal() ? 1 : 0, options.queryOffset(), options.slidingWindow());
@@ -43,7 +48,8 @@ abstract class AttentionOp extends JavaOp {
                 getIArgument(1),
                 Math.toIntExact(getIArgument(2)),
                 getTArgument(1),
-                Dropout.NONE);
+                Dropout.NONE,
+                AttentionMask.NONE);
     }
 
     /** The input at an index that only some calls have, such as a mask. */

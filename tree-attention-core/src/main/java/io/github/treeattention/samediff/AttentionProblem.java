@@ -1,5 +1,6 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import java.util.Arrays;
 import org.nd4j.linalg.api.buffer.DataType;
@@ -18,7 +19,7 @@ record AttentionProblem(
         DenseArray q,
         DenseArray k,
         DenseArray v,
-        KeyMask mask) {
+        AttentionMask mask) {
 
     /**
      * @param keyMask {@code [batch, keys]} of any type, a key is seen where it is above 0; null for all
@@ -40,16 +41,20 @@ record AttentionProblem(
                 Math.toIntExact(v.size(3)));
         int batch = Math.toIntExact(q.size(0));
         int keys = Math.toIntExact(k.size(2));
+        int queries = Math.toIntExact(q.size(2));
+        AttentionMask mask = KeyMask.and(options.mask(), keyMask, batch, keys);
+        mask.requireAxes(batch, spec.heads(), queries);
+        mask.requireKeys(keys);
         return new AttentionProblem(
                 spec,
                 batch,
-                Math.toIntExact(q.size(2)),
+                queries,
                 keys,
                 options.queryOffset(),
                 DenseArray.of(q),
                 DenseArray.of(k),
                 DenseArray.of(v),
-                KeyMask.of(keyMask, batch, keys));
+                mask);
     }
 
     long[] outShape() {
@@ -60,26 +65,21 @@ record AttentionProblem(
         return new long[] {batch, spec.heads(), queries};
     }
 
-    /** Position of the first key: 0, or as much more as it takes for no position to be negative. */
-    long firstKeyPosition() {
-        return Math.max(0, -queryOffset);
+    /** Global position of a query; the key at index {@code j} is at {@code j}. */
+    long position(int query) {
+        return queryOffset + query;
     }
 
-    long queryPosition(int query) {
-        return queryOffset + firstKeyPosition() + query;
+    /** First key that the query at this index may see, by position and range alone. */
+    int firstKey(int batchRow, int query) {
+        long byWindow = spec.slidingWindow() == 0 ? 0 : position(query) - spec.slidingWindow() + 1;
+        return (int) Math.min(keys, Math.max(0, Math.max(byWindow, mask.from(batchRow, query))));
     }
 
-    /** First key that the query at this index may see, by position alone. */
-    int firstKey(int query) {
-        if (spec.slidingWindow() == 0) {
-            return 0;
-        }
-        return (int) Math.min(keys, Math.max(0, queryOffset + query - spec.slidingWindow() + 1));
-    }
-
-    /** One past the last key that the query at this index may see, by position alone. */
-    int endKey(int query) {
-        return spec.causal() ? (int) Math.min(keys, Math.max(0, queryOffset + query + 1)) : keys;
+    /** One past the last key that the query at this index may see, by position and range alone. */
+    int endKey(int batchRow, int query) {
+        long bySpec = spec.causal() ? position(query) + 1 : keys;
+        return (int) Math.min(keys, Math.max(0, Math.min(bySpec, mask.to(batchRow, query))));
     }
 
     DenseArray.Rows queryRows(DenseArray array, int batchRow, int head, int columns) {

@@ -73,6 +73,7 @@ final class BlockwiseBackward {
         private final double[] dValue;
         private int from;
         private int count;
+        private boolean finite; // whether all keys are
 
         KeyTile(int batchRow, int kvHead) {
             int headDim = problem.spec().headDim();
@@ -95,8 +96,7 @@ final class BlockwiseBackward {
             count = newCount;
             keyRows.load(from, count, key);
             valueRows.load(from, count, value);
-            tile.clearUnseen(key, problem.spec().headDim(), from, count);
-            tile.clearUnseen(value, problem.spec().valueDim(), from, count);
+            finite = ScoreTile.finite(key, count * problem.spec().headDim());
             ScoreTile.transpose(key, count, problem.spec().headDim(), keyTransposed);
             ScoreTile.transpose(value, count, problem.spec().valueDim(), valueTransposed);
             Arrays.fill(dKey, 0);
@@ -111,17 +111,17 @@ final class BlockwiseBackward {
 
     /** The rows of one query head, and {@code D} of each. */
     private final class Head {
+        private final int head;
         private final DenseArray.Rows queryRows;
         private final DenseArray.Rows dOutRows;
         private final DenseArray.Rows dQueryRows;
-        private final int number;
         private final double[] lse;
         private final double[] delta;
 
         Head(int batchRow, int head) {
             AttentionSpec spec = problem.spec();
             int valueDim = spec.valueDim();
-            this.number = head;
+            this.head = head;
             this.queryRows = problem.queryRows(problem.q(), batchRow, head, spec.headDim());
             this.dQueryRows = problem.queryRows(arrays.dQ, batchRow, head, spec.headDim());
             this.dOutRows = problem.queryRows(arrays.dOut, batchRow, head, valueDim);
@@ -153,6 +153,7 @@ final class BlockwiseBackward {
         private final double[] query;
         private final double[] dQuery;
         private final double[] dOut;
+        private final double[] kept = new double[ScoreTile.KEYS];
         private final double[] dWeight = new double[ScoreTile.QUERIES * ScoreTile.KEYS];
         private final ScoreTile.Factors weightsByKey;
         private final ScoreTile.Factors dScoresByKey;
@@ -176,23 +177,24 @@ final class BlockwiseBackward {
             head.queryRows.load(first, count, query);
             head.dQueryRows.load(first, count, dQuery);
             head.dOutRows.load(first, count, dOut);
-            tile.score(query, first, count, keys.keyTransposed, keys.from, keys.count);
+            tile.score(head.head, query, first, count, keys.keyTransposed, keys.from, keys.count);
             ScoreTile.products(dOut, problem.spec().valueDim(), count, keys.valueTransposed, dWeight);
             for (int i = 0; i < count; i++) {
-                tile.drop(dWeight, i, head.number, first + i, keys.from, keys.count);
+                tile.kept(head.head, first + i, keys.from, keys.count, kept);
                 row(i, head.lse[first + i], head.delta[first + i]);
-                tile.drop(tile.scores, i, head.number, first + i, keys.from, keys.count);
             }
             ScoreTile.addProduct(keys.dValue, problem.spec().valueDim(), keys.count, weightsByKey, dOut, count);
             ScoreTile.addProduct(keys.dKey, problem.spec().headDim(), keys.count, dScoresByKey, query, count);
-            ScoreTile.addProduct(dQuery, problem.spec().headDim(), count, dScoresByQuery, keys.key, keys.count);
+            if (keys.finite) {
+                ScoreTile.addProduct(dQuery, problem.spec().headDim(), count, dScoresByQuery, keys.key, keys.count);
+            } else {
+                ScoreTile.addProductSeen(dQuery, problem.spec().headDim(), count, dScoresByQuery, keys.key, keys.count);
+            }
             head.dQueryRows.store(first, count, dQuery);
         }
 
         /** Turns a row's scores into weights, and the weights' gradients into those of {@code q.k}. */
         private void row(int i, double lse, double delta) {
-            double scale = problem.spec().scale();
-            double cap = problem.spec().softCap();
             int at = i * ScoreTile.KEYS;
             for (int j = 0; j < keys.count; j++) {
                 double score = tile.scores[at + j];
@@ -202,12 +204,8 @@ final class BlockwiseBackward {
                     continue;
                 }
                 double weight = Math.exp(score - lse);
-                double dScore = weight * (dWeight[at + j] - delta) * scale;
-                if (cap > 0) {
-                    dScore *= 1 - (score / cap) * (score / cap); // tanh' = 1 - tanh^2
-                }
-                tile.scores[at + j] = weight;
-                dWeight[at + j] = dScore;
+                tile.scores[at + j] = weight * kept[j];
+                dWeight[at + j] = weight * (dWeight[at + j] * kept[j] - delta) * tile.slopes[at + j];
             }
         }
     }

@@ -5,8 +5,8 @@ import java.util.Arrays;
 import java.util.stream.IntStream;
 
 /**
- * Attention in plain Java with float64 sums, for what kernels do not take: DOUBLE arrays. Memory is
- * a tile; (batch, head) pairs run on the common pool, each in a fixed order, so a call repeats bit for bit.
+ * Attention in plain Java with float64 sums, for what kernels do not take: DOUBLE arrays, and FLOAT ones too
+ * large. Memory is a tile; (batch, head) pairs run on the common pool, each in a fixed order, so a call repeats bit for bit.
  */
 final class BlockwiseForward {
     private final AttentionProblem problem;
@@ -50,6 +50,7 @@ final class BlockwiseForward {
         private final ScoreTile.Factors weights;
         private final int head;
         private final int valueDim;
+        private final double[] kept = new double[ScoreTile.KEYS];
         private final double[] query;
         private final double[] key;
         private final double[] keyTransposed;
@@ -86,13 +87,15 @@ final class BlockwiseForward {
                     keyRows.load(from, keyCount, key);
                     ScoreTile.transpose(key, keyCount, problem.spec().headDim(), keyTransposed);
                     valueRows.load(from, keyCount, value);
-                    tile.clearUnseen(value, valueDim, from, keyCount);
-                    tile.score(query, first, count, keyTransposed, from, keyCount);
+                    tile.score(head, query, first, count, keyTransposed, from, keyCount);
                     for (int i = 0; i < count; i++) {
-                        weigh(i, keyCount);
-                        tile.drop(tile.scores, i, head, first + i, from, keyCount);
+                        weigh(i, first + i, from, keyCount);
                     }
-                    ScoreTile.addProduct(sum, valueDim, count, weights, value, keyCount);
+                    if (ScoreTile.finite(value, keyCount * valueDim)) {
+                        ScoreTile.addProduct(sum, valueDim, count, weights, value, keyCount);
+                    } else {
+                        ScoreTile.addProductSeen(sum, valueDim, count, weights, value, keyCount);
+                    }
                 }
             }
             for (int i = 0; i < count; i++) {
@@ -101,7 +104,7 @@ final class BlockwiseForward {
         }
 
         /** Turns a row's scores into weights relative to the largest score so far. */
-        private void weigh(int i, int keyCount) {
+        private void weigh(int i, int queryIndex, int from, int keyCount) {
             int at = i * ScoreTile.KEYS;
             double newMax = max[i];
             for (int j = 0; j < keyCount; j++) {
@@ -117,9 +120,10 @@ final class BlockwiseForward {
                 scaleRow(i, correction);
                 max[i] = newMax;
             }
+            tile.kept(head, queryIndex, from, keyCount, kept);
             for (int j = 0; j < keyCount; j++) {
                 double share = Math.exp(tile.scores[at + j] - newMax);
-                tile.scores[at + j] = share;
+                tile.scores[at + j] = share * kept[j];
                 weight[i] += share;
             }
         }

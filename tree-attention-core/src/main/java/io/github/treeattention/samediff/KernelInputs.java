@@ -1,6 +1,5 @@
 package io.github.treeattention.samediff;
 
-import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Dropout;
@@ -38,10 +37,7 @@ final class KernelInputs implements AutoCloseable {
         long largest = 4L
                 * longest
                 * Math.max((long) spec.heads() * problem.queries(), (long) spec.kvHeads() * problem.keys() * 2);
-        if (largest > Integer.MAX_VALUE) {
-            return false; // one batch row is beyond what buffers and pages can address
-        }
-        return true;
+        return largest <= Integer.MAX_VALUE; // else one batch row is beyond what buffers and pages can address
     }
 
     /** How many batch rows fit one call. */
@@ -51,6 +47,12 @@ final class KernelInputs implements AutoCloseable {
         return (int) Math.max(1, Math.min(problem.batch(), Integer.MAX_VALUE / rowBytes));
     }
 
+    /** The problem's spec for a call whose batch row 0 is the problem's row {@code first}. */
+    AttentionSpec spec(int first) {
+        Dropout dropout = problem.spec().dropout();
+        return problem.spec().withDropout(dropout.withFirstBatchRow(dropout.firstBatchRow() + first));
+    }
+
     Queries queries(int first, int count) {
         AttentionSpec spec = problem.spec();
         long rows = (long) spec.heads() * problem.queries();
@@ -58,38 +60,9 @@ final class KernelInputs implements AutoCloseable {
                 .bytes(first * rows * spec.headDim(), count * rows * spec.headDim())
                 .asFloatBuffer();
         long[] positions = new long[count];
-        Arrays.fill(positions, problem.queryPosition(0));
+        Arrays.fill(positions, problem.queryOffset());
         return new Queries(values, count, spec.heads(), problem.queries(), spec.headDim(), positions)
-                .withMask(mask(first, count));
-    }
-
-    /** What a call's batch rows compute: their dropout is that of their places in the batch. */
-    AttentionSpec spec(int first) {
-        Dropout dropout = problem.spec().dropout();
-        return problem.spec().withDropout(dropout.withFirstBatchRow(dropout.firstBatchRow() + first));
-    }
-
-    /** Ranges where each row's visible keys lie side by side, since kernels skip what lies outside of one. */
-    private AttentionMask mask(int first, int count) {
-        KeyMask keys = problem.mask();
-        if (keys.seesAll()) {
-            return AttentionMask.NONE;
-        }
-        boolean stretches = true;
-        for (int b = first; b < first + count; b++) {
-            stretches &= keys.isOneStretch(b);
-        }
-        int shift = Math.toIntExact(problem.firstKeyPosition());
-        long[] ranges = new long[2 * count];
-        boolean[][] visible = new boolean[count][shift + problem.keys()];
-        for (int b = 0; b < count; b++) {
-            ranges[2 * b] = problem.firstKeyPosition() + keys.first(first + b);
-            ranges[2 * b + 1] = ranges[2 * b] + keys.count(first + b);
-            for (int key = 0; key < problem.keys(); key++) {
-                visible[b][shift + key] = keys.sees(first + b, key);
-            }
-        }
-        return stretches ? AttentionMask.NONE.withRanges(count, 1, ranges) : AttentionMask.NONE.withKeys(visible);
+                .withMask(problem.mask().slice(first, count, 0, problem.queries()));
     }
 
     List<KvShard> shards(int first, int count) {
@@ -130,7 +103,7 @@ final class KernelInputs implements AutoCloseable {
                 layout,
                 problem.k().bytes(b * keyLength, keyLength),
                 problem.v().bytes(b * valueLength, valueLength),
-                problem.firstKeyPosition(),
+                0,
                 problem.keys());
     }
 

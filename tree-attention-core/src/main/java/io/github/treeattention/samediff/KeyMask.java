@@ -1,82 +1,78 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.AttentionMask;
 import java.lang.ref.Reference;
 import java.util.Arrays;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
-/** Which keys of each batch row may be seen at all. Immutable. */
+/** An ND4J mask of keys as an {@link AttentionMask}. */
 final class KeyMask {
-    private final int keys;
-    private final boolean[] visible; // [batch][keys]; null if all
-
-    private KeyMask(int keys, boolean[] visible) {
-        this.keys = keys;
-        this.visible = visible;
-    }
+    private KeyMask() {}
 
     /**
-     * @param mask {@code [batch, keys]} of any type, a key is seen where it is above 0; null for all keys
-     * @throws IllegalArgumentException if its shape is another
+     * Adds a mask of keys to others.
+     *
+     * @param keyMask {@code [batch, keys]} of any type, a key is seen where it is above 0; null for all keys
+     * @param others masks that hold too
+     * @throws IllegalArgumentException if its shape is another, or the others have a mask of keys already
      */
-    static KeyMask of(INDArray mask, int batch, int keys) {
-        if (mask == null) {
-            return new KeyMask(keys, null);
+    static AttentionMask and(AttentionMask others, INDArray keyMask, int batch, int keys) {
+        if (keyMask == null) {
+            return others;
         }
-        if (mask.rank() != 2 || mask.size(0) != batch || mask.size(1) != keys) {
+        if (keyMask.rank() != 2 || keyMask.size(0) != batch || keyMask.size(1) != keys) {
             throw new IllegalArgumentException("the key mask must be [batch, keys]: want [" + batch + ", " + keys
-                    + "], got " + Arrays.toString(mask.shape()));
+                    + "], got " + Arrays.toString(keyMask.shape()));
         }
-        boolean readable = mask.dataType() == DataType.FLOAT || mask.dataType() == DataType.DOUBLE;
-        DenseArray memory = DenseArray.of(readable ? mask : mask.castTo(DataType.FLOAT));
-        double[] values = new double[batch * keys];
+        if (others.keys().isPresent()) {
+            throw new IllegalArgumentException("a call takes one mask of keys: got an array and one in the options");
+        }
+        boolean[][] visible = read(keyMask, batch, keys);
+        long[] ranges = ranges(visible);
+        return ranges != null && others.ranges().isEmpty()
+                ? others.withRanges(batch, 1, ranges) // kernels skip what lies outside
+                : others.withKeys(visible);
+    }
+
+    private static boolean[][] read(INDArray keyMask, int batch, int keys) {
+        boolean readable = keyMask.dataType() == DataType.FLOAT || keyMask.dataType() == DataType.DOUBLE;
+        DenseArray memory = DenseArray.of(readable ? keyMask : keyMask.castTo(DataType.FLOAT));
+        boolean[][] visible = new boolean[batch][keys];
+        double[] row = new double[keys];
         try {
-            memory.rows(0, batch, keys).load(0, batch, values);
+            for (int b = 0; b < batch; b++) {
+                memory.rows((long) b * keys, 1, keys).load(0, 1, row);
+                for (int key = 0; key < keys; key++) {
+                    visible[b][key] = row[key] > 0;
+                }
+            }
         } finally {
             Reference.reachabilityFence(memory);
         }
-        boolean[] visible = new boolean[values.length];
-        boolean all = true;
-        for (int i = 0; i < values.length; i++) {
-            visible[i] = values[i] > 0;
-            all &= visible[i];
+        return visible;
+    }
+
+    /** First visible key and the one after the last of each row; null if a row has holes. */
+    private static long[] ranges(boolean[][] visible) {
+        long[] ranges = new long[2 * visible.length];
+        for (int b = 0; b < visible.length; b++) {
+            int from = 0;
+            while (from < visible[b].length && !visible[b][from]) {
+                from++;
+            }
+            int to = from;
+            while (to < visible[b].length && visible[b][to]) {
+                to++;
+            }
+            for (int key = to; key < visible[b].length; key++) {
+                if (visible[b][key]) {
+                    return null;
+                }
+            }
+            ranges[2 * b] = from;
+            ranges[2 * b + 1] = to;
         }
-        return new KeyMask(keys, all ? null : visible);
-    }
-
-    boolean seesAll() {
-        return visible == null;
-    }
-
-    boolean sees(int batchRow, int key) {
-        return visible == null || visible[batchRow * keys + key];
-    }
-
-    /** Keys of a batch row that may be seen. */
-    int count(int batchRow) {
-        int count = 0;
-        for (int key = 0; key < keys; key++) {
-            count += sees(batchRow, key) ? 1 : 0;
-        }
-        return count;
-    }
-
-    /** The first key that may be seen; the number of keys if none may. */
-    int first(int batchRow) {
-        int key = 0;
-        while (key < keys && !sees(batchRow, key)) {
-            key++;
-        }
-        return key;
-    }
-
-    /** Whether the keys that may be seen lie side by side; so does nothing. */
-    boolean isOneStretch(int batchRow) {
-        int first = first(batchRow);
-        int end = first;
-        while (end < keys && sees(batchRow, end)) {
-            end++;
-        }
-        return end - first == count(batchRow);
+        return ranges;
     }
 }

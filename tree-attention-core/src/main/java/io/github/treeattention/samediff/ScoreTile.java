@@ -18,6 +18,9 @@ final class ScoreTile {
     /** The block's scores, {@code [QUERIES][KEYS]}, -inf where a query may not see a key. */
     final double[] scores = new double[QUERIES * KEYS];
 
+    /** The derivative of each score in {@code q.k}. */
+    final double[] slopes = new double[QUERIES * KEYS];
+
     ScoreTile(AttentionProblem problem, int batchRow) {
         this.problem = problem;
         this.batchRow = batchRow;
@@ -25,16 +28,22 @@ final class ScoreTile {
 
     /** Whether any query of {@code first .. first + count - 1} may see, by position, a key of the tile. */
     boolean reaches(int first, int count, int key, int keyCount) {
-        return key < problem.endKey(first + count - 1) && key + keyCount > problem.firstKey(first);
+        for (int query = first; query < first + count; query++) {
+            int from = Math.max(key, problem.firstKey(batchRow, query));
+            if (from < Math.min(key + keyCount, problem.endKey(batchRow, query))) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /**
-     * Fills {@link #scores}.
+     * Fills {@link #scores} and {@link #slopes}.
      *
      * @param queries {@code [count][headDim]}
      * @param keysTransposed {@code [headDim][KEYS]}
      */
-    void score(double[] queries, int first, int count, double[] keysTransposed, int key, int keyCount) {
+    void score(int head, double[] queries, int first, int count, double[] keysTransposed, int key, int keyCount) {
         int dim = problem.spec().headDim();
         products(queries, dim, count, keysTransposed, scores);
         double scale = problem.spec().scale();
@@ -43,9 +52,11 @@ final class ScoreTile {
             int at = i * KEYS;
             for (int j = 0; j < keyCount; j++) {
                 double scaled = scores[at + j] * scale;
-                scores[at + j] = cap > 0 ? cap * Math.tanh(scaled / cap) : scaled;
+                double bent = cap > 0 ? Math.tanh(scaled / cap) : 0;
+                scores[at + j] = cap > 0 ? cap * bent : scaled;
+                slopes[at + j] = scale * (1 - bent * bent);
             }
-            mask(at, first + i, key, keyCount);
+            mask(head, at, first + i, key, keyCount);
         }
     }
 
@@ -101,42 +112,51 @@ final class ScoreTile {
         }
     }
 
-    /** Zeroes the rows of keys that may not be seen, so that a NaN among them can't spread by a weight of 0. */
-    void clearUnseen(double[] rows, int dim, int key, int count) {
-        for (int j = 0; j < count && !problem.mask().seesAll(); j++) {
-            if (!problem.mask().sees(batchRow, key + j)) {
-                Arrays.fill(rows, j * dim, (j + 1) * dim, 0);
+    /** Whether all of the first {@code count} elements are finite. */
+    static boolean finite(double[] elements, int count) {
+        double check = 0; // becomes NaN
+        for (int i = 0; i < count; i++) {
+            check += 0 * elements[i];
+        }
+        return check == 0;
+    }
+
+    /** As {@link #addProduct} where the source may be NaN or infinite: factors of 0 leave it out. */
+    static void addProductSeen(double[] target, int dim, int rows, Factors factors, double[] source, int terms) {
+        for (int i = 0; i < rows; i++) {
+            for (int s = 0; s < terms; s++) {
+                double factor = factors.values[i * factors.rowStep + s * factors.termStep];
+                for (int d = 0; d < dim && factor != 0; d++) {
+                    target[i * dim + d] += factor * source[s * dim + d];
+                }
             }
         }
     }
 
-    /**
-     * Drops weights: 0 in the places of those that are dropped, and the factor of a kept one on the others.
-     *
-     * @param weights {@code [QUERIES][KEYS]}
-     * @param i row of the tile
-     * @param query the query that it is
-     */
-    void drop(double[] weights, int i, int head, int query, int key, int keyCount) {
+    /** What dropout makes of a query's weights of 1 for keys {@code key .. key + keyCount - 1}. */
+    void kept(int head, int query, int key, int keyCount, double[] kept) {
         Dropout dropout = problem.spec().dropout();
-        if (!dropout.isActive()) {
-            return;
-        }
-        long row = dropout.rowKey(batchRow, head, problem.queryPosition(query));
-        for (int j = 0, at = i * KEYS; j < keyCount; j++) {
-            boolean kept = dropout.keeps(row, problem.firstKeyPosition() + key + j);
-            weights[at + j] = kept ? weights[at + j] * dropout.keptScale() : 0;
+        Arrays.fill(kept, 0, keyCount, dropout.keptScale());
+        if (dropout.isActive()) {
+            long row = dropout.rowKey(batchRow, head, problem.position(query));
+            for (int j = 0; j < keyCount; j++) {
+                kept[j] = dropout.keeps(row, key + j) ? kept[j] : 0;
+            }
         }
     }
 
-    private void mask(int at, int query, int key, int keyCount) {
-        int from = problem.firstKey(query) - key;
-        int end = problem.endKey(query) - key;
-        boolean seesAll = problem.mask().seesAll();
+    private void mask(int head, int at, int query, int key, int keyCount) {
+        int from = problem.firstKey(batchRow, query) - key;
+        int end = problem.endKey(batchRow, query) - key;
+        boolean namesKeys = problem.mask().namesKeys();
         for (int j = 0; j < keyCount; j++) {
-            if (j < from || j >= end || !(seesAll || problem.mask().sees(batchRow, key + j))) {
-                scores[at + j] = Double.NEGATIVE_INFINITY;
+            double bias = 0;
+            if (j < from || j >= end) {
+                bias = Double.NEGATIVE_INFINITY;
+            } else if (namesKeys) {
+                bias = problem.mask().bias(batchRow, head, query, key + j);
             }
+            scores[at + j] = bias == Double.NEGATIVE_INFINITY ? bias : scores[at + j] + bias;
         }
     }
 }

@@ -5,7 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.Dropout;
+import io.github.treeattention.attention.Queries;
+import java.nio.FloatBuffer;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
@@ -17,12 +20,14 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
+import org.nd4j.linalg.indexing.INDArrayIndex;
 import org.nd4j.linalg.indexing.NDArrayIndex;
 
 @Timeout(120)
 class ArrayAttentionTest {
     private static final int BATCH = 2;
     private static final int HEADS = 4;
+    private static final int MOST_KEYS = 130;
     private static final AttentionOptions DEFAULTS = AttentionOptions.defaults();
 
     static Stream<Arguments> cases() {
@@ -33,6 +38,8 @@ class ArrayAttentionTest {
                 "offset", DEFAULTS.withCausal(true).withQueryOffset(3),
                 "window", DEFAULTS.withCausal(true).withSlidingWindow(4),
                 "cap", DEFAULTS.withSoftCap(1.5),
+                "bias", DEFAULTS.withSoftCap(1.5).withMask(AttentionMask.NONE.withBias(bias(), 1, 1, 1, MOST_KEYS)),
+                "range", DEFAULTS.withMask(AttentionMask.NONE.withRanges(2, 1, 1, 5, 0, Long.MAX_VALUE)),
                 "dropout", DEFAULTS.withDropout(Dropout.of(0.4, 9, 3)),
                 "all",
                         DEFAULTS.withCausal(true)
@@ -48,6 +55,15 @@ class ArrayAttentionTest {
                 "nothing", new double[] {0, 0, 0, 0, 0, 0});
         return options.entrySet().stream().flatMap(option -> masks.entrySet().stream()
                 .map(mask -> Arguments.of(option.getKey() + "/" + mask.getKey(), option.getValue(), mask.getValue())));
+    }
+
+    /** Hides every fifth key. */
+    private static FloatBuffer bias() {
+        FloatBuffer bias = Queries.allocate(MOST_KEYS);
+        for (int j = 0; j < MOST_KEYS; j++) {
+            bias.put(j, j % 5 == 2 ? Float.NEGATIVE_INFINITY : (float) Math.sin(j));
+        }
+        return bias;
     }
 
     /** The first batch row is masked by the pattern, repeated; the second sees all. */
@@ -220,6 +236,32 @@ class ArrayAttentionTest {
         assertEquals(0, gradients.dQ().getDouble(0, 0, 0, 0));
         assertEquals(0, gradients.dV().getDouble(0, 0, 0, 0));
         assertEquals(2, gradients.dV().getDouble(0, 0, 2, 0), 1e-6); // two queries see this key alone
+    }
+
+    /** A NaN behind a mask, in float64 too; a causal query does not see the keys after it. */
+    @Test
+    void shouldKeepHiddenKeysOut() {
+        for (DataType type : List.of(DataType.DOUBLE, DataType.FLOAT)) {
+            INDArray q = Nd4j.randn(type, 1, 2, 5, 3);
+            INDArray k = Nd4j.randn(type, 1, 1, 5, 3);
+            AttentionOptions causal = DEFAULTS.withCausal(true);
+            ArrayAttention.Result wanted = ArrayAttention.forward(q, k, k, null, causal);
+            INDArray poisoned = k.dup();
+            poisoned.putScalar(new int[] {0, 0, 4, 1}, Double.NaN);
+            ArrayAttention.Result got = ArrayAttention.forward(q, poisoned, poisoned, null, causal);
+            INDArrayIndex all = NDArrayIndex.all();
+            INDArrayIndex[] first = {all, all, NDArrayIndex.interval(0, 4), all};
+            assertEquals(0, difference(wanted.out().get(first), got.out().get(first)), 1e-6);
+            INDArray mask = Nd4j.create(new double[][] {{1, 1, 1, 1, 0}});
+            ArrayAttention.Gradients clean =
+                    ArrayAttention.backward(q, k, k, mask, causal, ArrayAttention.forward(q, k, k, mask, causal), q, null);
+            ArrayAttention.Result hidden = ArrayAttention.forward(q, poisoned, poisoned, mask, causal);
+            ArrayAttention.Gradients dirty =
+                    ArrayAttention.backward(q, poisoned, poisoned, mask, causal, hidden, q, null);
+            assertEquals(0, difference(clean.dQ(), dirty.dQ()), 1e-6);
+            assertEquals(0, difference(clean.dK(), dirty.dK()), 1e-6);
+            assertEquals(0, difference(clean.dV(), dirty.dV()), 1e-6);
+        }
     }
 
     @Test

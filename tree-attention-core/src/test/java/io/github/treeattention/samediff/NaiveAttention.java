@@ -31,7 +31,11 @@ final class NaiveAttention {
                     double[] row = new double[valueDim];
                     for (int j = 0; j < keys; j++) {
                         long position = options.queryOffset() + i;
-                        boolean seen = (keyMask == null || keyMask.getDouble(b, j) > 0)
+                        float bias = options.mask().bias(b, h, i, j);
+                        boolean seen = bias > Float.NEGATIVE_INFINITY
+                                && j >= options.mask().from(b, i)
+                                && j < options.mask().to(b, i)
+                                && (keyMask == null || keyMask.getDouble(b, j) > 0)
                                 && (!options.causal() || j <= position)
                                 && (options.slidingWindow() == 0 || j > position - options.slidingWindow());
                         if (!seen) {
@@ -46,14 +50,11 @@ final class NaiveAttention {
                         if (options.softCap() > 0) {
                             score = options.softCap() * Math.tanh(score / options.softCap());
                         }
-                        double weight = Math.exp(score);
+                        double weight = Math.exp(score + bias);
                         sum += weight;
                         Dropout dropout = options.dropout();
-                        double kept = !dropout.isActive()
-                                ? 1
-                                : dropout.keeps(dropout.rowKey(b, h, options.queryOffset() + i), j)
-                                        ? 1 / (1 - dropout.rate())
-                                        : 0;
+                        boolean keeps = dropout.keeps(dropout.rowKey(b, h, position), j);
+                        double kept = keeps ? 1 / (1 - dropout.rate()) : 0;
                         for (int d = 0; d < valueDim; d++) {
                             row[d] += weight * kept * vs[((b * kvHeads + kvHead) * keys + j) * valueDim + d];
                         }
