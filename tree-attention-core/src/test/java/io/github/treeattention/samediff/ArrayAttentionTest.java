@@ -253,8 +253,8 @@ class ArrayAttentionTest {
             INDArrayIndex[] first = {all, all, NDArrayIndex.interval(0, 4), all};
             assertEquals(0, difference(wanted.out().get(first), got.out().get(first)), 1e-6);
             INDArray mask = Nd4j.create(new double[][] {{1, 1, 1, 1, 0}});
-            ArrayAttention.Gradients clean =
-                    ArrayAttention.backward(q, k, k, mask, causal, ArrayAttention.forward(q, k, k, mask, causal), q, null);
+            ArrayAttention.Gradients clean = ArrayAttention.backward(
+                    q, k, k, mask, causal, ArrayAttention.forward(q, k, k, mask, causal), q, null);
             ArrayAttention.Result hidden = ArrayAttention.forward(q, poisoned, poisoned, mask, causal);
             ArrayAttention.Gradients dirty =
                     ArrayAttention.backward(q, poisoned, poisoned, mask, causal, hidden, q, null);
