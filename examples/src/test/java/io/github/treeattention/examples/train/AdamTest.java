@@ -30,7 +30,7 @@ class AdamTest {
         for (int i = 0; i < count; i++) {
             weights.put(i, (float) random.nextGaussian());
             wanted[i] = weights.get(i);
-            gradients.put(i, (float) (random.nextGaussian() + (i % 2 == 0 ? 3 : -3)));
+            gradients.put(i, (float) ((i % 2 == 0 ? 1 : -1) * (1 + Math.abs(random.nextGaussian()))));
         }
         for (int step = 1; step <= 5; step++) {
             Adam.withDecay(0.5)
