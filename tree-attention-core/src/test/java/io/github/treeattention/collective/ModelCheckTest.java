@@ -2,6 +2,7 @@ package io.github.treeattention.collective;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.ByteBuffer;
@@ -57,9 +58,8 @@ class ModelCheckTest {
         "RECURSIVE_DOUBLING, 4, 1, 1, 1, 0",
         "BINOMIAL_TREE, 4, 1, 2, 1, 0",
         "TWO_LEVEL, 4, 1, 1, 1, 0",
-        "RING, 2, 2, 1, 1, 1",
+        "RING, 2, 1, 2, 1, 1",
         "RING, 3, 1, 1, 1, 0",
-        "RING, 3, 1, 2, 2, 0",
     })
     void shouldReduceInRankOrderWhateverHappensFirst(
             AllReduceAlgorithm algorithm, int ranks, int operations, int chunks, int capacity, int whims) {
@@ -155,11 +155,12 @@ class ModelCheckTest {
         }
 
         private void check() {
-            boolean whole = players.stream().allMatch(player -> player.failure == null && !player.dead);
-            if (whole) {
+            boolean anyDead = players.stream().anyMatch(player -> player.dead);
+            assertEquals(deaths < world.deaths, anyDead);
+            if (!anyDead) {
+                players.forEach(player -> assertNull(player.failure, "nobody died"));
                 assertTrue(network.isEmpty(), "nothing may be left on a link");
             }
-            assertEquals(world.deaths > 0 && deaths == 0, players.stream().anyMatch(player -> player.dead));
             for (Player player : players) {
                 if (player.failure != null) {
                     Player blamed = players.get(player.failure.failedRank());
