@@ -57,6 +57,11 @@ class EnergyExamplesTest {
         assertTrue(
                 one.stream().anyMatch(line -> line.matches(".* of \\d+ +\\d\\d\\.\\d % \"[0-9]*1[0-9]*\" @.*")),
                 () -> "one head's likeliest key is the next digit:\n" + String.join("\n", one));
+        for (String line : one) {
+            String[] effect = line.replaceFirst("^.*keys in effect +([0-9.]+) of (\\d+) .*$", "$1 $2").split(" ", -1);
+            double keys = Double.parseDouble(effect[0]);
+            assertTrue(keys >= 1 && keys <= Integer.parseInt(effect[1]), line);
+        }
         for (List<String> lines : Ranks.run(3, ranks -> BayesianReading.read(TestData.kjvLlama(), text, ranks))) {
             assertEquals(one.size(), lines.size());
             for (int i = 0; i < lines.size(); i++) {

@@ -165,6 +165,36 @@ class HopfieldMemoryTest {
         }
     }
 
+    /** Of patterns of different lengths, the longest at the last rank: the energy's constant is of all of them. */
+    @Test
+    void energiesOfShardsShouldBeThoseOfOneProcess() throws Exception {
+        double[] patterns = EnergyCase.normal(random, 5 * DIM);
+        for (int i = 4 * DIM; i < patterns.length; i++) {
+            patterns[i] *= 2;
+        }
+        double[] queries = EnergyCase.normal(random, 3 * DIM);
+        double[] wanted = HopfieldMemory.exact(Communicators.single(), patterns, DIM, BETA)
+                .update(queries)
+                .energies();
+        List<Communicator> members = Communicators.inProcess(3, Duration.ofSeconds(20));
+        for (double[] energies : Ranks.run(3, rank -> HopfieldMemory.exact(
+                        members.get(rank),
+                        Arrays.copyOfRange(patterns, rank * DIM, rank == 2 ? patterns.length : (rank + 1) * DIM),
+                        DIM,
+                        BETA)
+                .update(queries)
+                .energies())) {
+            assertArrayEquals(wanted, energies, 1e-12 * 10 * DIM); // of terms up to 4 * DIM
+        }
+    }
+
+    @Test
+    void retrievalShouldStopWhenNothingMovesByMoreThanTheTolerance() {
+        HopfieldMemory memory = HopfieldMemory.exact(Communicators.single(), signs(PATTERNS), DIM, BETA);
+        double[] queries = EnergyCase.normal(random, 3 * DIM);
+        assertArrayEquals(memory.update(queries).states(), memory.retrieve(queries, 5, 100));
+    }
+
     private double[] foldedRetrieval(List<double[]> shards, double[] queries, int updates) {
         AttentionSpec spec = AttentionSpec.of(1, 1, DIM).withScale(BETA);
         double[] states = queries.clone();
@@ -197,6 +227,9 @@ class HopfieldMemoryTest {
                 "patterns must be [n][dim] with dim at least 1: want a multiple of dim=4, got 7 elements",
                 () -> HopfieldMemory.exact(alone, new double[7], 4, 1));
         refused("beta must be above 0 and finite: got 0.0", () -> HopfieldMemory.exact(alone, new double[4], 4, 0));
+        refused(
+                "beta must be above 0 and finite: got Infinity",
+                () -> HopfieldMemory.exact(alone, new double[4], 4, Double.POSITIVE_INFINITY));
         HopfieldMemory memory = HopfieldMemory.exact(alone, new double[4], 4, 1);
         refused(
                 "states must be [count][dim], at least one: want a multiple of 4, got 3",

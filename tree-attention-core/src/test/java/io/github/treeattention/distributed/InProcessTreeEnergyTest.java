@@ -8,6 +8,7 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.EnergyState;
 import io.github.treeattention.attention.Queries;
+import io.github.treeattention.attention.TopKeys;
 import io.github.treeattention.cache.KvCache;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvType;
@@ -20,6 +21,7 @@ import io.github.treeattention.testkit.Seeds;
 import java.nio.FloatBuffer;
 import java.util.List;
 import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -63,6 +65,21 @@ class InProcessTreeEnergyTest extends TreeEnergyContract {
                         assertEquals(state.sourceGradient(head, i, d), kernel.out(0, head, i, d), 2e-6);
                     }
                 }
+            }
+        }
+    }
+
+    /** Six keys alike, the even positions at the later rank: the order is that of positions. */
+    @Test
+    void ofEqualScoresTheLowerPositionShouldComeFirst() throws Exception {
+        AttentionEnergy energy = AttentionEnergy.of(AttentionSpec.of(1, 1, 2), new double[] {1, 2}, 1, 0);
+        for (TopKeys top : group(2, member -> {
+            long[] own = member.rank() == 0 ? new long[] {1, 3, 5} : new long[] {0, 2, 4};
+            AttentionEnergy.Keys keys = AttentionEnergy.Keys.of(new double[6], new double[6], 1, 2, 2, own);
+            return new TreeEnergy(member).top(energy, keys, 4);
+        })) {
+            for (int place = 0; place < 4; place++) {
+                assertEquals(place, top.position(0, 0, place));
             }
         }
     }

@@ -2,22 +2,19 @@ package io.github.treeattention.dl4j;
 
 import io.github.treeattention.samediff.ArrayAttention;
 import java.util.Map;
-import org.deeplearning4j.nn.api.layers.RecurrentLayer;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
-import org.deeplearning4j.nn.gradient.Gradient;
 import org.deeplearning4j.nn.workspace.ArrayType;
 import org.deeplearning4j.nn.workspace.LayerWorkspaceMgr;
-import org.nd4j.common.primitives.Pair;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
 
 /**
  * A causal {@link TreeSelfAttentionLayer} at run time. {@code rnnTimeStep} attends to the steps of earlier calls through
- * a KV cache. Truncated back-propagation through time treats each segment by itself, as it does with the stock layer.
+ * a KV cache.
  */
 @SuppressWarnings("try") // workspace scopes are there to be closed, not to be read
-final class CausalSelfAttentionRuntime extends SelfAttentionRuntime implements RecurrentLayer {
+final class CausalSelfAttentionRuntime extends SelfAttentionRuntime implements StandaloneSegments {
     private static final long serialVersionUID = 1L;
 
     private final transient KvState state = new KvState();
@@ -88,22 +85,6 @@ final class CausalSelfAttentionRuntime extends SelfAttentionRuntime implements R
     @Override
     public void rnnClearPreviousState() {
         state.close();
-    }
-
-    @Override
-    public Map<String, INDArray> rnnGetTBPTTState() {
-        return Map.of();
-    }
-
-    @Override
-    public void rnnSetTBPTTState(Map<String, INDArray> newState) {
-        // Segments stand alone: there is nothing to carry from one to the next.
-    }
-
-    @Override
-    public Pair<Gradient, INDArray> tbpttBackpropGradient(
-            INDArray epsilon, int backLength, LayerWorkspaceMgr workspaceMgr) {
-        return backpropGradient(epsilon, workspaceMgr);
     }
 
     @Override
