@@ -58,7 +58,8 @@ class EnergyExamplesTest {
                 one.stream().anyMatch(line -> line.matches(".* of \\d+ +\\d\\d\\.\\d % \"[0-9]*1[0-9]*\" @.*")),
                 () -> "one head's likeliest key is the next digit:\n" + String.join("\n", one));
         for (String line : one) {
-            String[] effect = line.replaceFirst("^.*keys in effect +([0-9.]+) of (\\d+) .*$", "$1 $2").split(" ", -1);
+            String[] effect = line.replaceFirst("^.*keys in effect +([0-9.]+) of (\\d+) .*$", "$1 $2")
+                    .split(" ", -1);
             double keys = Double.parseDouble(effect[0]);
             assertTrue(keys >= 1 && keys <= Integer.parseInt(effect[1]), line);
         }

@@ -222,8 +222,7 @@ class AttentionEnergyOpsTest {
         Graph g = Graph.of(q.castTo(type), k.castTo(type), v.castTo(type), zeta.castTo(type));
         SDVariable energy = mask == null
                 ? g.stockEnergy(scale, hidden)
-                : AttentionEnergyOps.energy(
-                        g.q, g.k, g.v, g.zeta, g.graph.constant(mask), AttentionOptions.defaults());
+                : AttentionEnergyOps.energy(g.q, g.k, g.v, g.zeta, g.graph.constant(mask), AttentionOptions.defaults());
         return g.gradients(energy).get("k");
     }
 

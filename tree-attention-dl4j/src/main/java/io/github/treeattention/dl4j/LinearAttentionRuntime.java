@@ -62,7 +62,7 @@ final class LinearAttentionRuntime extends SequenceRuntime<LinearAttentionRuntim
     }
 
     @Override
-    Pass forward(INDArray x, INDArray keyMask) {
+    Pass forward(INDArray x, INDArray keyMask, boolean training) {
         return pass(x, keyMask, null);
     }
 
@@ -91,8 +91,7 @@ final class LinearAttentionRuntime extends SequenceRuntime<LinearAttentionRuntim
     INDArray backward(Pass done, INDArray x, INDArray gradient, Map<String, INDArray> sums, Scratch scratch) {
         double[] dOut = values(scratch.own(block.outputGradient(gradient, done.out(), paramTable, sums)));
         double[] none = done.attention().emptyState();
-        LinearAttention.Gradients inner =
-                done.attention().backward(done.q(), done.k(), done.v(), none, dOut, none);
+        LinearAttention.Gradients inner = done.attention().backward(done.q(), done.k(), done.v(), none, dOut, none);
         long[] shape = done.out().shape();
         Pass.hide(done.hidden(), inner.keys(), shape);
         INDArray dQ = scratch.own(Nd4j.create(inner.queries(), shape, dataType));
@@ -128,9 +127,8 @@ final class LinearAttentionRuntime extends SequenceRuntime<LinearAttentionRuntim
                 Scratch scratch = new Scratch()) {
             long dim = headSize();
             long[] shape = {x.size(0), block.heads(), dim, dim};
-            double[] after = state == null
-                    ? layer.attention((int) shape[0], (int) dim).emptyState()
-                    : values(state);
+            double[] after =
+                    state == null ? layer.attention((int) shape[0], (int) dim).emptyState() : values(state);
             try (Pass pass = pass(typedInput(), null, after)) {
                 if (remember) {
                     state = Nd4j.create(after, shape, DataType.DOUBLE);
@@ -151,8 +149,7 @@ final class LinearAttentionRuntime extends SequenceRuntime<LinearAttentionRuntim
     public void rnnSetPreviousState(Map<String, INDArray> newState) {
         INDArray given = newState == null ? null : newState.get(STATE);
         long dim = headSize();
-        if (given != null
-                && !Arrays.equals(given.shape(), new long[] {given.size(0), block.heads(), dim, dim})) {
+        if (given != null && !Arrays.equals(given.shape(), new long[] {given.size(0), block.heads(), dim, dim})) {
             throw new IllegalArgumentException("a state must be [batch, heads, headSize, headSize]: want [batch, "
                     + block.heads() + ", " + dim + ", " + dim + "], got " + Arrays.toString(given.shape()));
         }

@@ -66,8 +66,8 @@ public class TreeLinearAttentionLayer extends SelfAttentionLayer {
             INDArray parameters,
             boolean initialize,
             DataType type) {
-        AttentionBlock block = AttentionBlock.of(
-                getNHeads(), getNHeads(), isProjectInput(), new Rope(0), AttentionOptions.defaults());
+        AttentionBlock block =
+                AttentionBlock.of(getNHeads(), getNHeads(), isProjectInput(), new Rope(0), AttentionOptions.defaults());
         LinearAttentionRuntime layer = new LinearAttentionRuntime(conf, type, block, this);
         layer.setIndex(index);
         layer.setParamsViewArray(parameters);

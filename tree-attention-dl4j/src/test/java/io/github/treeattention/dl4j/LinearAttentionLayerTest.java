@@ -230,12 +230,13 @@ class LinearAttentionLayerTest {
 
     @Test
     void shouldSurviveJsonZipAndCloneAndTrainOn(@TempDir Path folder) throws Exception {
-        MultiLayerConfiguration configuration =
-                sequence(new Adam(0.01), WorkspaceMode.ENABLED, ours().scale(0.4).build());
+        MultiLayerConfiguration configuration = sequence(
+                new Adam(0.01), WorkspaceMode.ENABLED, ours().scale(0.4).build());
         MultiLayerConfiguration json = MultiLayerConfiguration.fromJson(configuration.toJson());
         assertEquals(configuration, json);
         assertEquals(configuration, MultiLayerConfiguration.fromYaml(configuration.toYaml()));
-        TreeLinearAttentionLayer read = (TreeLinearAttentionLayer) json.getConf(0).getLayer();
+        TreeLinearAttentionLayer read =
+                (TreeLinearAttentionLayer) json.getConf(0).getLayer();
         assertArrayEquals(DECAYS, read.getDecays());
         assertEquals(0.4, read.getScale());
         assertNotEquals(ours().build(), ours().decays(0.9, 0.6).build());
@@ -261,9 +262,8 @@ class LinearAttentionLayerTest {
         assertEquals(
                 "decays must be one for all heads or one for each: want 1 or 2, got 3",
                 refused(() -> ours().decays(1, 1, 1).build()));
-        assertEquals(
-                "decays must be above 0 and at most 1: got 1.5",
-                refused(() -> ours().decays(1.5).build()));
+        assertEquals("decays must be above 0 and at most 1: got 1.5", refused(() -> ours().decays(1.5)
+                .build()));
     }
 
     private static String refused(Runnable use) {
