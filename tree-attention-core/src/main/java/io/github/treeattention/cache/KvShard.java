@@ -56,6 +56,20 @@ public final class KvShard {
     }
 
     /**
+     * One layer whose keys and values lie in pages of their own.
+     *
+     * @param layout one layer
+     * @param keyPages direct little-endian buffers, {@code [kvHeads][pageSize][headDim]} from byte 0 on
+     * @param valuePages the same with {@code valueDim}
+     * @param starts as in {@link #ofPages(KvLayout, int, List, long[], int[])}
+     * @param lengths as there
+     */
+    public static KvShard ofPages(
+            KvLayout layout, List<ByteBuffer> keyPages, List<ByteBuffer> valuePages, long[] starts, int[] lengths) {
+        return new KvShard(layout, keyPages, 0, valuePages, 0, starts, lengths);
+    }
+
+    /**
      * Dense arrays as one page.
      *
      * @param layout one layer, whose {@code pageSize} is the number of keys in memory

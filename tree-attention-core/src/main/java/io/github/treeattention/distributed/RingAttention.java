@@ -7,7 +7,6 @@ import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.kernel.AttentionGradients;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.ByteBuffer;
-import java.nio.FloatBuffer;
 import java.util.List;
 import java.util.Objects;
 
@@ -35,6 +34,9 @@ public final class RingAttention {
     private final SequenceSplit keys;
     private final int rank;
     private final RingBlocks ring;
+    private int batch;
+    private List<QueryRun> runs = List.of();
+    private ByteBuffer scratch = ByteBuffer.allocateDirect(0);
 
     /** Self-attention: queries and keys split alike. */
     public RingAttention(AttentionKernel kernel, Communicator communicator, AttentionSpec spec, SequenceSplit split) {
@@ -74,26 +76,20 @@ public final class RingAttention {
     public void forward(AttentionInputs inputs, AttentionState state) {
         requireMatching(inputs, state);
         state.clear();
-        List<QueryRun> runs = QueryRun.of(kernel, spec, inputs, queries.slice(rank));
-        List<AttentionState> states = runs.stream().map(run -> run.part(state)).toList();
+        fit(inputs.batch());
+        runs.forEach(run -> run.load(inputs, state));
         ring.begin(inputs, false);
         try {
             for (int hop = 0; hop <= ring.lastHop(); hop++) {
                 ring.passKeysAndValues(hop);
                 KvBlock block = ring.block(hop);
-                ring.compute(() -> {
-                    for (int i = 0; i < runs.size(); i++) {
-                        runs.get(i).attend(block, ring.current(), states.get(i));
-                    }
-                });
+                ring.compute(() -> runs.forEach(run -> run.attend(block, ring.current(), scratch)));
                 ring.turn(hop);
             }
         } finally {
             ring.end();
         }
-        for (int i = 0; i < runs.size(); i++) {
-            runs.get(i).rows().scatter(states.get(i).rows(), state.rows(), state.rowLength());
-        }
+        runs.forEach(QueryRun::storeState);
     }
 
     /**
@@ -113,13 +109,8 @@ public final class RingAttention {
         requireMatching(inputs, state);
         requireMatching(inputs, stateGradient);
         inputs.requireRoom(spec, queries.slice(rank), keys.slice(rank), gradients);
-        List<QueryRun> runs = QueryRun.of(kernel, spec, inputs, queries.slice(rank));
-        List<AttentionState> states = runs.stream().map(run -> run.part(state)).toList();
-        List<AttentionState> slopes =
-                runs.stream().map(run -> run.part(stateGradient)).toList();
-        List<FloatBuffer> dQueries = runs.stream()
-                .map(run -> run.rows().gather(gradients.queries(), spec.headDim()))
-                .toList();
+        fit(inputs.batch());
+        runs.forEach(run -> run.load(inputs, state, stateGradient, gradients.queries()));
         ring.begin(inputs, true);
         try {
             for (int hop = 0; hop <= ring.lastHop(); hop++) {
@@ -127,11 +118,7 @@ public final class RingAttention {
                 KvBlock block = ring.block(hop);
                 ring.compute(() -> {
                     ByteBuffer own = ring.clearedGradients(block);
-                    for (int i = 0; i < runs.size(); i++) {
-                        AttentionGradients sums = new AttentionGradients(
-                                dQueries.get(i), block.keyGradients(own), block.valueGradients(own));
-                        runs.get(i).backward(block, ring.current(), states.get(i), slopes.get(i), sums);
-                    }
+                    runs.forEach(run -> run.backward(block, ring.current(), own));
                 });
                 ring.addGradients(hop);
                 ring.turn(hop);
@@ -140,9 +127,19 @@ public final class RingAttention {
         } finally {
             ring.end();
         }
-        for (int i = 0; i < runs.size(); i++) {
-            runs.get(i).rows().scatter(dQueries.get(i), gradients.queries(), spec.headDim());
+        runs.forEach(QueryRun::storeGradients);
+    }
+
+    /** Runs, and a second state for the longest of them where there is more than one block to see. */
+    private void fit(int newBatch) {
+        if (batch == newBatch) {
+            return;
         }
+        batch = newBatch;
+        runs = QueryRun.of(kernel, spec, batch, queries.slice(rank));
+        int longest = runs.stream().mapToInt(QueryRun::length).max().orElse(0);
+        int bytes = ring.lastHop() == 0 ? 0 : AttentionState.byteLength(batch, spec.heads(), longest, spec.valueDim());
+        scratch = ByteBuffer.allocateDirect(bytes);
     }
 
     /** How many hops the keys and values make: at most {@code worldSize - 1}, fewer if a mask ends them sooner. */

@@ -15,9 +15,9 @@ import java.util.Objects;
 /**
  * Ring decoding: keys and values go round the ranks, for queries that every rank holds; the measured baseline of
  * {@link TreeAttention}. (Where each rank holds a slice of the queries, that is {@link RingAttention}.) Per hop and layer
- * one fused buffer moves, of one rank's shard in
- * its stored type, heads not expanded; after {@code worldSize - 1} hops every rank has seen every shard. Hops do not
- * overlap with computation in this form.
+ * one fused buffer moves, of one rank's shard in its stored type, heads not expanded, while the shard that is here is
+ * computed on; after {@code worldSize - 1} hops every rank has seen every shard. {@link #reference} is the form that
+ * published comparisons measure.
  *
  * <p>States are kept per shard and merged in rank order at the end, so every rank holds the same bits. Not thread-safe.
  */
@@ -35,22 +35,41 @@ public final class RingDecode implements DistributedAttention {
         this.communicator = Objects.requireNonNull(communicator, "communicator");
     }
 
+    /**
+     * The ring as the reference implementation of Tree Attention has it (Zyphra/tree_attention, and lucidrains' ring_pass):
+     * keys and values copied once for every query head, sent as two messages, no computation while they travel, and a
+     * barrier after each hop. Kept to measure against, not to be used.
+     */
+    public static DistributedAttention reference(AttentionKernel kernel, Communicator communicator) {
+        return new RingDecodeReference(kernel, communicator);
+    }
+
     @Override
     public void attend(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
         AttentionKernel.requireMatching(spec, queries, shards, state);
         int worldSize = communicator.worldSize();
         int rank = communicator.rank();
-        fitStates(state);
-        kernel.partial(spec, queries, shards, states.get(rank));
+        fitStates(states, state, worldSize);
         if (worldSize > 1) {
             outgoing = ShardMessage.encode(shards, outgoing);
-            for (int hop = 1; hop < worldSize; hop++) {
-                exchange((rank + 1) % worldSize, (rank + worldSize - 1) % worldSize);
-                int holder = Math.floorMod(rank - hop, worldSize);
-                kernel.partial(spec, queries, ShardMessage.decode(incoming, shards), states.get(holder));
-                ByteBuffer arrived = incoming;
-                incoming = outgoing;
-                outgoing = arrived;
+        }
+        List<KvShard> here = shards;
+        for (int hop = 0; hop < worldSize; hop++) {
+            BackgroundExchange exchange =
+                    hop == worldSize - 1 ? null : BackgroundExchange.start("ring-decode-" + rank, this::exchange);
+            try {
+                kernel.partial(spec, queries, here, states.get(Math.floorMod(rank - hop, worldSize)));
+                if (exchange != null) {
+                    exchange.finish();
+                    here = ShardMessage.decode(incoming, shards);
+                    ByteBuffer arrived = incoming;
+                    incoming = outgoing;
+                    outgoing = arrived;
+                }
+            } finally {
+                if (exchange != null) {
+                    exchange.abandon();
+                }
             }
         }
         state.clear();
@@ -58,17 +77,20 @@ public final class RingDecode implements DistributedAttention {
     }
 
     /** One state per member of the shape in use; kept, because direct memory is slow to come and slower to go. */
-    private void fitStates(AttentionState like) {
+    static void fitStates(List<AttentionState> states, AttentionState like, int worldSize) {
         if (states.isEmpty() || !states.get(0).toString().equals(like.toString())) {
             states.clear();
-            for (int member = 0; member < communicator.worldSize(); member++) {
+            for (int member = 0; member < worldSize; member++) {
                 states.add(AttentionState.empty(like.batch(), like.heads(), like.queries(), like.valueDim()));
             }
         }
     }
 
     /** Shards differ in length, so the length goes first. */
-    private void exchange(int next, int previous) {
+    private void exchange() {
+        int worldSize = communicator.worldSize();
+        int next = (communicator.rank() + 1) % worldSize;
+        int previous = (communicator.rank() + worldSize - 1) % worldSize;
         outgoingLength.putLong(0, outgoing.remaining());
         communicator.sendRecv(outgoingLength, next, incomingLength, previous);
         long length = incomingLength.getLong(0);

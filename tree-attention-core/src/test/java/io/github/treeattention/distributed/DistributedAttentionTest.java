@@ -93,6 +93,13 @@ class DistributedAttentionTest {
         shouldEqualOneRank(worldSize, KvType.F32, RingDecode::new);
     }
 
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4, 5, 8})
+    void theReferenceRingShouldEqualOneRank(int worldSize) throws Exception {
+        shouldEqualOneRank(worldSize, KvType.F32, RingDecode::reference);
+        shouldEqualOneRank(worldSize, KvType.BF16, RingDecode::reference);
+    }
+
     @Test
     void treeShouldSendStatesAndRingShouldSendKeys() throws Exception {
         long rows = 2L * HEADS * COUNT * (VALUE_DIM + 1) * Float.BYTES;
@@ -112,6 +119,14 @@ class DistributedAttentionTest {
             ringSent += member.traffic().payloadBytes();
         }
         assertEquals(3L * (pages * (pageBytes + 16) + 4 * header), ringSent, "every page makes three hops");
+
+        long expanded = 0;
+        for (Communicator member : run(4, KvType.F32, RingDecode::reference, new ArrayList<>())) {
+            expanded += member.traffic().payloadBytes();
+        }
+        int group = HEADS / KV_HEADS;
+        int lengths = 3 * 8 + 2 * 8; // of three messages, then a page count per sequence
+        assertEquals(3L * (pages * (group * pageBytes + 16) + 4 * lengths), expanded, "once for every query head");
     }
 
     @Test

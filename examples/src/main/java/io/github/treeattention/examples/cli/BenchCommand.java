@@ -13,6 +13,8 @@ import picocli.CommandLine.Spec;
         subcommands = {
             BenchKernelCommand.class,
             BenchLayerCommand.class,
+            BenchDecodeCommand.class,
+            BenchPrefillCommand.class,
             BenchCollectiveCommand.class,
             BenchEnergyCommand.class
         })
@@ -23,6 +25,6 @@ final class BenchCommand implements Runnable {
     @Override
     public void run() {
         throw new ParameterException(
-                spec.commandLine(), "what to measure is missing: kernel, layer, collective or energy");
+                spec.commandLine(), "what to measure is missing: kernel, layer, decode, prefill, collective or energy");
     }
 }

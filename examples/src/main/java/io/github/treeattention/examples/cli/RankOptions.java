@@ -19,11 +19,13 @@ final class RankOptions {
 
     @Option(
             names = "--strategy",
-            paramLabel = "tree|ring",
+            paramLabel = "tree|ring|ring-reference",
             defaultValue = "tree",
+            converter = DashedNames.Strategies.class,
             description =
                     "tree: ranks exchange attention states, one all-reduce a layer. ring: keys and values go round,"
-                            + " the baseline. Default: ${DEFAULT-VALUE}.")
+                            + " the baseline. ring-reference: as published comparisons have it, copied for every query"
+                            + " head and with a barrier a hop. Default: ${DEFAULT-VALUE}.")
     private RankSettings.Strategy strategy;
 
     @Option(

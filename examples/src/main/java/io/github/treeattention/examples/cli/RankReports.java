@@ -27,11 +27,26 @@ final class RankReports {
             ToIntFunction<R> rank,
             Console console)
             throws InterruptedException {
+        return of(ranks, main, arguments, List.of(), parse, rank, console);
+    }
+
+    /** The same with JVM flags that overrule those of every rank. */
+    static <R> List<R> of(
+            int ranks,
+            Class<?> main,
+            List<String> arguments,
+            List<String> flags,
+            Function<String, R> parse,
+            ToIntFunction<R> rank,
+            Console console)
+            throws InterruptedException {
         List<R> reports = new ArrayList<>();
+        List<String> jvmFlags = new ArrayList<>(RankWorker.jvmFlags());
+        jvmFlags.addAll(flags);
         try {
             LaunchResult result = Launcher.builder(ranks, main.getName())
                     .arguments(arguments)
-                    .jvmFlags(RankWorker.jvmFlags())
+                    .jvmFlags(jvmFlags)
                     .environment(ProcessRun.threadsPerRank(ranks))
                     .output((from, stream, line) -> {
                         R report = parse.apply(line);

@@ -28,7 +28,9 @@ record RankSettings(Strategy strategy, KvType kvType, String kernel, int pageSiz
         /** States: one all-reduce a layer. */
         TREE,
         /** Keys and values: worldSize - 1 hops a layer, the baseline. */
-        RING
+        RING,
+        /** The same as the published comparison has it. */
+        RING_REFERENCE
     }
 
     AttentionKernel loadKernel() {
@@ -39,6 +41,7 @@ record RankSettings(Strategy strategy, KvType kvType, String kernel, int pageSiz
         return switch (strategy) {
             case TREE -> new TreeAttention(loaded, communicator);
             case RING -> new RingDecode(loaded, communicator);
+            case RING_REFERENCE -> RingDecode.reference(loaded, communicator);
         };
     }
 
