@@ -70,6 +70,7 @@ compile problem cpu/problem.cpp
 compile thread_pool cpu/thread_pool.cpp
 compile cpu_features cpu/cpu_features.cpp
 compile limits cpu/limits.cpp
+compile scratch cpu/scratch.cpp
 compile kernels_generic cpu/kernels.cpp
 if [ "$arch" = x86_64 ]; then
     # shellcheck disable=SC2086

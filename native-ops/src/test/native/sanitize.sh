@@ -18,14 +18,16 @@ if ! command -v "$cxx" >/dev/null 2>&1 || ! echo 'int main() { return 0; }' | $c
 fi
 
 objects=
+jobs=
 compile() {
     name=$1 from=$2
     shift 2
     # shellcheck disable=SC2086
-    "$cxx" $flags "$@" -c "$source/cpu/$from" -o "$work/$name.o"
+    "$cxx" $flags "$@" -c "$source/cpu/$from" -o "$work/$name.o" &
+    jobs="$jobs $!"
     objects="$objects $work/$name.o"
 }
-for name in attention backward problem thread_pool cpu_features limits; do
+for name in attention backward problem thread_pool cpu_features limits scratch; do
     compile $name $name.cpp
 done
 compile generic kernels.cpp
@@ -33,6 +35,9 @@ if [ "$(uname -m)" = x86_64 ]; then
     compile avx2 kernels.cpp -DTA_TIER_AVX2 -mavx2 -mfma -mf16c
     compile avx512 kernels.cpp -DTA_TIER_AVX512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
 fi
+for job in $jobs; do
+    wait "$job"
+done
 # shellcheck disable=SC2086
 "$cxx" $flags "$tests/sanitized.cpp" $objects -o "$work/sanitized"
 ASAN_OPTIONS=detect_leaks=1 "$work/sanitized" "${2:-60}"

@@ -6,6 +6,10 @@
 #include <cstdlib>
 
 namespace ta {
+
+// Adds to what ta_scratch_bytes tells. In scratch.cpp.
+void count_scratch(int64_t bytes);
+
 namespace {  // internal: no function of this header may be shared between tiers by the linker
 
 class Scratch {
@@ -13,20 +17,26 @@ class Scratch {
     Scratch() = default;
     Scratch(const Scratch &) = delete;
     Scratch &operator=(const Scratch &) = delete;
-    ~Scratch() { std::free(memory_); }
+    ~Scratch() { release(); }
 
     // At least bytes of memory, content undefined; null if there is none to be had.
     void *reserve(size_t bytes) {
         if (bytes > size_) {
-            std::free(memory_);
-            size_ = 0;
+            release();
             memory_ = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
             size_ = memory_ == nullptr ? 0 : bytes;
+            count_scratch(static_cast<int64_t>(size_));
         }
         return memory_;
     }
 
    private:
+    void release() {
+        std::free(memory_);
+        count_scratch(-static_cast<int64_t>(size_));
+        size_ = 0;
+    }
+
     void *memory_ = nullptr;
     size_t size_ = 0;
 };

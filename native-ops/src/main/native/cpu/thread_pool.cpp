@@ -124,6 +124,7 @@ class Pool {
     }
 
     static void *enter(void *self) {
+        pthread_setname_np(pthread_self(), "tree-attention");  // as top and debuggers show it
         static_cast<Pool *>(self)->serve();
         return nullptr;
     }

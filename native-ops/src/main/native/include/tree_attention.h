@@ -123,6 +123,10 @@ TA_API const char *ta_isa_name(ta_isa isa);
 TA_API int32_t ta_threads(void);
 TA_API ta_status ta_set_threads(int32_t threads);
 
+/* Working memory that threads keep between calls, in bytes. Depends on threads, heads and dimensions; from a few thousand
+   keys on not on the number of keys. Backward's sums, which are freed at the end of a call, are not in it. */
+TA_API int64_t ta_scratch_bytes(void);
+
 /* Limits of this machine on the pool's threads, for fractions of peak: float32 multiply-adds (2 operations each) from
    registers, and reading memory from front to back once. One short measurement each; the best of several counts. */
 TA_API ta_status ta_measure_fma(int32_t isa, double *flops_per_second);

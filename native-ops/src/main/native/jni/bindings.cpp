@@ -255,6 +255,10 @@ JNIEXPORT jboolean JNICALL Java_io_github_treeattention_nativeops_Bindings_prefe
     return from < to && madvise(memory, to - from, MADV_HUGEPAGE) == 0 && madvise(memory, to - from, MADV_DONTNEED) == 0;
 }
 
+JNIEXPORT jlong JNICALL Java_io_github_treeattention_nativeops_Bindings_scratchBytes(JNIEnv *, jclass) {
+    return ta_scratch_bytes();
+}
+
 JNIEXPORT jdouble JNICALL Java_io_github_treeattention_nativeops_Bindings_measureFma(JNIEnv *, jclass) {
     double result;
     return ta_measure_fma(TA_ISA_ACTIVE, &result) == TA_OK ? result : NAN;

@@ -74,6 +74,9 @@ final class Bindings {
     /** Asks for huge pages under a buffer that holds zeros, and still does afterwards. False where there are none. */
     static native boolean preferHugePages(ByteBuffer zeros);
 
+    /** {@code ta_scratch_bytes}. */
+    static native long scratchBytes();
+
     /** {@code ta_measure_fma}: float32 operations per second of the pool's threads, NaN if it failed. */
     static native double measureFma();
 
