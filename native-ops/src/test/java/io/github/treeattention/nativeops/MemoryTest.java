@@ -29,6 +29,9 @@ class MemoryTest {
     private static final long MOST_PARTIAL_RESULTS = 4 << 20; // kPartialBytes of attention.cpp
     private static final long MOST_OF_A_THREAD = 1 << 20; // with this test's dimension
 
+    /** At most 257 splits of two rows of 32 + 2 floats, and one thread's rows of a decode. */
+    private static final long MOST_IN_DECODE = 96 << 10;
+
     private final NativeKernel kernel = new NativeKernel(Bindings.ISA_ACTIVE);
     private int threads;
 
@@ -46,11 +49,12 @@ class MemoryTest {
     }
 
     @Test
-    void shouldBeTheSameForAnyContextInDecode() throws InterruptedException {
+    void shouldHaveOneBoundForAnyContextInDecode() throws InterruptedException {
         AttentionSpec spec = AttentionSpec.of(2, 1, DIM).withCausal(true);
-        long some = scratchOf(1, () -> attend(spec, 1, 200_000));
-        assertTrue(some > 0 && some <= MOST_PARTIAL_RESULTS + MOST_OF_A_THREAD, () -> "scratch: " + some);
-        assertEquals(some, scratchOf(1, () -> attend(spec, 1, 800_000)), "bytes for four times the keys");
+        for (int keys : new int[] {50_000, 200_000, 800_000}) {
+            long scratch = scratchOf(1, () -> attend(spec, 1, keys));
+            assertTrue(scratch > 0 && scratch <= MOST_IN_DECODE, () -> "scratch of " + keys + " keys: " + scratch);
+        }
     }
 
     /** 131072 tokens at once: a matrix of all scores would take 69 GB. Some rows are compared with float64. */
@@ -63,10 +67,11 @@ class MemoryTest {
         assertTrue(scratch > 0 && scratch <= MOST_PARTIAL_RESULTS + 2 * MOST_OF_A_THREAD, () -> "scratch: " + scratch);
         for (int query : new int[] {0, 1, 777, 65_535, 65_536, 100_001, length - 1}) {
             double[] wanted = row(query);
+            double tolerance = 2 * 0x1p-24 * (query + 64); // every addition of a float32 sum rounds, in one direction
             for (int d = 0; d < DIM; d++) {
-                assertEquals(wanted[d], state.get().out(0, 0, query, d), 1e-5, "query " + query);
+                assertEquals(wanted[d], state.get().out(0, 0, query, d), tolerance, "query " + query);
             }
-            assertEquals(wanted[DIM], state.get().lse(0, 0, query), 1e-5, "lse of query " + query);
+            assertEquals(wanted[DIM], state.get().lse(0, 0, query), tolerance, "lse of query " + query);
         }
     }
 
