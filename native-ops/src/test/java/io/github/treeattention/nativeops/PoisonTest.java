@@ -37,7 +37,12 @@ class PoisonTest {
             AttentionSpec spec = AttentionSpec.of(kvHeads * (1 + random.nextInt(4)), kvHeads, pick(DIMS))
                     .withValueDim(pick(DIMS))
                     .withCausal(random.nextBoolean());
-            run(new NativeKernel(isa.code()), spec, List.of(KvType.values()).get(random.nextInt(3)), pick(SIZES), pick(SIZES));
+            run(
+                    new NativeKernel(isa.code()),
+                    spec,
+                    List.of(KvType.values()).get(random.nextInt(3)),
+                    pick(SIZES),
+                    pick(SIZES));
         }
     }
 
