@@ -79,7 +79,9 @@ class StrangerTest {
             IOException refusal = assertThrows(
                     ProtocolException.class,
                     () -> Handshake.asRank(rank, Token.of("t"), System.nanoTime() + TimeUnit.SECONDS.toNanos(10)));
-            assertEquals("control protocol version must match: rank=2, coordinator=77", refusal.getMessage());
+            assertEquals(
+                    "control protocol version must match: rank=" + Handshake.PROTOCOL_VERSION + ", coordinator=77",
+                    refusal.getMessage());
         }
     }
 
