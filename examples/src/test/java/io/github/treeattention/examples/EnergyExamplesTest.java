@@ -9,11 +9,13 @@ import io.github.treeattention.collective.Communicators;
 import io.github.treeattention.distributed.TreeAttention;
 import io.github.treeattention.examples.model.LlamaModel;
 import io.github.treeattention.examples.model.ModelLoader;
+import io.github.treeattention.examples.text.Tokenizers;
 import io.github.treeattention.kernel.AttentionKernels;
 import java.awt.image.BufferedImage;
 import java.io.File;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import javax.imageio.ImageIO;
@@ -57,7 +59,11 @@ class EnergyExamplesTest {
         assertTrue(
                 one.stream().anyMatch(line -> line.matches(".* of \\d+ +\\d\\d\\.\\d % \"[0-9]*1[0-9]*\" @.*")),
                 () -> "one head's likeliest key is the next digit:\n" + String.join("\n", one));
-        for (String line : one) {
+        List<Double> logEvidence = logEvidence(model, text);
+        for (int i = 0; i < one.size(); i++) {
+            String line = one.get(i);
+            double told = Double.parseDouble(line.replaceFirst("^.*log evidence +(-?[0-9.]+) .*$", "$1"));
+            assertEquals(logEvidence.get(i), told, 1e-3, line);
             String[] effect = line.replaceFirst("^.*keys in effect +([0-9.]+) of (\\d+) .*$", "$1 $2")
                     .split(" ", -1);
             double keys = Double.parseDouble(effect[0]);
@@ -69,6 +75,28 @@ class EnergyExamplesTest {
                 assertEquals(head(one.get(i)), head(lines.get(i)));
             }
         }
+    }
+
+    /** Of the last token, head after head: the mean over all keys of what a key explains, so {@code lse - log keys}. */
+    private static List<Double> logEvidence(LlamaModel model, String text) throws Exception {
+        int[] tokens = Tokenizers.load(TestData.kjvLlama(), model.config()).encode(text);
+        List<Double> evidence = new ArrayList<>();
+        TreeAttention tree = new TreeAttention(AttentionKernels.choose(), Communicators.single());
+        try (LlamaDecoder decoder = new LlamaDecoder(
+                model,
+                Communicators.single(),
+                (spec, queries, shards, state) -> {
+                    tree.attend(spec, queries, shards, state);
+                    for (int head = 0; head < spec.heads(); head++) {
+                        evidence.add(state.lse(0, head, state.queries() - 1) - Math.log(tokens.length));
+                    }
+                },
+                DecoderOptions.defaults())) {
+            decoder.feed(Arrays.copyOf(tokens, tokens.length - 1), ProgressListener.NONE);
+            evidence.clear();
+            decoder.feed(new int[] {tokens[tokens.length - 1]}, ProgressListener.NONE);
+        }
+        return evidence;
     }
 
     /** Layer, head and the likeliest key's position; the numbers before it may differ in their last digit. */
