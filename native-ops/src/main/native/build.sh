@@ -79,6 +79,7 @@ if [ "$arch" = x86_64 ]; then
     compile kernels_avx512 cpu/kernels.cpp -DTA_TIER_AVX512 $avx512
 fi
 compile bindings jni/bindings.cpp "-I$java_home/include" "-I$java_home/include/$os"
+compile cuda_driver jni/cuda_driver.cpp "-I$java_home/include" "-I$java_home/include/$os"
 
 # A weak symbol in a tier's object could be shared with code that must run on any CPU.
 if command -v nm >/dev/null 2>&1 && nm "$objects"/kernels_*.o | grep ' [WVu] '; then
@@ -88,6 +89,6 @@ fi
 
 # shellcheck disable=SC2086
 "$cxx" $common -shared -static-libgcc -static-libstdc++ -Wl,--no-undefined -Wl,-z,relro -Wl,-z,now -Wl,--build-id=none \
-    -Wl,--exclude-libs,ALL -o "$library.part" "$objects"/*.o
+    -Wl,--exclude-libs,ALL -o "$library.part" "$objects"/*.o -ldl
 mv "$library.part" "$library"
 printf '%s\n' "$newest" >"$objects/sources"
