@@ -14,7 +14,8 @@ import java.util.Objects;
 
 /**
  * Ring decoding: keys and values go round the ranks, for queries that every rank holds; the measured baseline of
- * {@link TreeAttention}. (Where each rank holds a slice of the queries, that is {@link RingAttention}.) Per hop and layer
+ * {@link TreeAttention}. (Where each rank holds a slice of the queries, that is {@link RingAttention}, and over a cache
+ * {@link ChunkAttention}.) Per hop and layer
  * one fused buffer moves, of one rank's shard in its stored type, heads not expanded, while the shard that is here is
  * computed on; after {@code worldSize - 1} hops every rank has seen every shard. {@link #reference} is the form that
  * published comparisons measure.
