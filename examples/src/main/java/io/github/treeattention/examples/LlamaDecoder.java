@@ -6,6 +6,7 @@ import io.github.treeattention.cache.KvCache;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.SequencePartition;
 import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.distributed.ChunkAttention;
 import io.github.treeattention.distributed.DistributedAttention;
 import io.github.treeattention.distributed.TreeAttention;
 import io.github.treeattention.examples.model.LlamaConfig;
@@ -21,8 +22,9 @@ import java.util.List;
 
 /**
  * A LLaMA-style decoder over one growing sequence whose keys and values are spread over the ranks of a group. Every rank
- * calls the same methods with the same tokens. Dense layers are computed by every rank; attention runs over the keys that
- * each rank holds and is made exact by the {@link DistributedAttention} in use.
+ * calls the same methods with the same tokens. A chunk of a prompt is cut over the ranks; single tokens go through the dense
+ * layers on every rank. Attention runs over the keys that each rank holds and is made exact by the
+ * {@link DistributedAttention} in use, or for chunks by {@link ChunkAttention}.
  *
  * <p>Not thread-safe. Does not close the communicator.
  */
@@ -32,6 +34,7 @@ public final class LlamaDecoder implements AutoCloseable {
     private final Communicator communicator;
     private final DecoderOptions options;
     private final DistributedAttention attention;
+    private final SharedChunk shared; // null where every rank computes every token
     private final AttentionSpec spec;
     private final KvCache cache;
     private final long capacity;
@@ -44,23 +47,46 @@ public final class LlamaDecoder implements AutoCloseable {
     /** A layer's matrices as ND4J sees them. */
     private record DenseWeights(Rows qkv, Rows attentionOut, Rows gateUp, Rows down) {}
 
-    /** A decoder with tree attention: keys stay where they are, and one all-reduce per layer merges the ranks' states. */
+    /**
+     * A decoder with tree attention: for each token, keys stay where they are and one all-reduce per layer merges the ranks'
+     * states; a prompt is read as {@link DecoderOptions#prefill} says.
+     *
+     * @param model may be shared with other decoders of this process
+     * @param options equal on all ranks
+     */
     public LlamaDecoder(LlamaModel model, Communicator communicator, AttentionKernel kernel, DecoderOptions options) {
-        this(model, communicator, new TreeAttention(kernel, communicator), options);
+        this(
+                model,
+                communicator,
+                new TreeAttention(kernel, communicator),
+                options,
+                sharing(communicator, kernel, options.prefill()));
     }
 
     /**
+     * A decoder with the attention given, for prompts too: every rank computes every token.
+     *
      * @param model may be shared with other decoders of this process
      * @param communicator this rank's, the same that {@code attention} uses
-     * @param options equal on all ranks
+     * @param options equal on all ranks; their {@link DecoderOptions#prefill} does not count
      */
     public LlamaDecoder(
             LlamaModel model, Communicator communicator, DistributedAttention attention, DecoderOptions options) {
+        this(model, communicator, attention, options, null);
+    }
+
+    private LlamaDecoder(
+            LlamaModel model,
+            Communicator communicator,
+            DistributedAttention attention,
+            DecoderOptions options,
+            SharedChunk shared) {
         this.model = model;
         this.config = model.config();
         this.communicator = communicator;
         this.options = options;
         this.attention = attention;
+        this.shared = shared;
         this.spec = AttentionSpec.of(config.heads(), config.kvHeads(), config.headDim())
                 .withCausal(true);
         KvLayout layout = new KvLayout(
@@ -81,6 +107,20 @@ public final class LlamaDecoder implements AutoCloseable {
         this.head = wrap(model.head());
         this.chunkSpace = Workspace.allocate(config, options.chunk());
         this.tokenSpace = chunkSpace.first(1);
+    }
+
+    private static SharedChunk sharing(
+            Communicator communicator, AttentionKernel kernel, DecoderOptions.Prefill prefill) {
+        if (communicator.worldSize() == 1 || prefill == DecoderOptions.Prefill.WHOLE) {
+            return null;
+        }
+        ChunkAttention.Moves moves =
+                switch (prefill) {
+                    case QUERIES -> ChunkAttention.Moves.QUERIES;
+                    case KEYS -> ChunkAttention.Moves.KEYS;
+                    default -> null;
+                };
+        return new SharedChunk(communicator, new ChunkAttention(kernel, communicator, moves));
     }
 
     /**
@@ -164,12 +204,14 @@ public final class LlamaDecoder implements AutoCloseable {
 
     /**
      * The transformer over the next {@code count} tokens; their residual stream is left in the workspace that is returned.
-     * Each stage works on rows, one per token, so a later version may split the dense stages' rows over ranks.
+     * Each stage works on rows, one per token: all of them, or this rank's run.
      */
     private Workspace forward(int[] tokens, int from, int count) {
-        Workspace space = count == options.chunk() ? chunkSpace : count == 1 ? tokenSpace : chunkSpace.first(count);
-        space.rotary.moveTo(position, count);
-        embed(tokens, from, space.residual);
+        boolean cut = shared != null && count > 1;
+        Workspace space = space(cut ? shared.rows(count) : count);
+        int first = cut ? shared.first(count) : 0;
+        space.rotary.moveTo(position + first, space.residual.count());
+        embed(tokens, from + first, from + count, space.residual);
         for (int layer = 0; layer < config.layers(); layer++) {
             LlamaModel.Layer weights = model.layer(layer);
             DenseWeights products = dense.get(layer);
@@ -180,8 +222,14 @@ public final class LlamaDecoder implements AutoCloseable {
             splitHeads(space);
 
             // Each rank keeps its share of the keys and values, then attends over all keys so far, new ones included.
-            cache.append(layer, count, space.keys, space.values);
-            attend(layer, space);
+            if (cut) {
+                shared.append(cache, layer, count, space);
+                shared.attend(spec, cache, layer, position, space);
+            } else {
+                cache.append(layer, count, space.keys, space.values);
+                attend(layer, space);
+            }
+            joinHeads(space);
             space.projected.product(space.attended, products.attentionOut());
             space.residual.add(space.projected);
 
@@ -193,13 +241,22 @@ public final class LlamaDecoder implements AutoCloseable {
             space.residual.add(space.projected);
         }
         position += count;
+        if (cut) {
+            shared.gather(space.residual, count, chunkSpace.residual);
+            return space(count);
+        }
         return space;
     }
 
-    private void embed(int[] tokens, int from, Rows residual) {
+    private Workspace space(int count) {
+        return count == options.chunk() ? chunkSpace : count == 1 ? tokenSpace : chunkSpace.first(count);
+    }
+
+    /** Tokens {@code from ...} as far as there are rows, and none from {@code end} on. */
+    private void embed(int[] tokens, int from, int end, Rows residual) {
         int dim = config.dim();
         FloatBuffer table = model.embeddings().values();
-        for (int row = 0; row < residual.count(); row++) {
+        for (int row = 0; row < Math.min(residual.count(), end - from); row++) {
             residual.values().put(row * dim, table, tokens[from + row] * dim, dim);
         }
     }
@@ -228,12 +285,17 @@ public final class LlamaDecoder implements AutoCloseable {
         }
     }
 
-    /** Exact attention over the keys of all ranks; its heads side by side in each row. */
+    /** Exact attention over the keys of all ranks, of queries that every rank has. */
     private void attend(int layer, Workspace space) {
+        int count = space.attended.count();
+        Queries queries = new Queries(space.queries, 1, config.heads(), count, config.headDim(), position);
+        attention.attend(spec, queries, List.of(cache.shard(layer)), space.state);
+    }
+
+    /** The state's outputs, heads side by side in each row. */
+    private void joinHeads(Workspace space) {
         int headDim = config.headDim();
         int count = space.attended.count();
-        Queries queries = new Queries(space.queries, 1, config.heads(), count, headDim, position);
-        attention.attend(spec, queries, List.of(cache.shard(layer)), space.state);
         FloatBuffer out = space.attended.values();
         for (int h = 0; h < config.heads(); h++) {
             for (int row = 0; row < count; row++) {

@@ -1,5 +1,6 @@
 package io.github.treeattention.examples.cli;
 
+import io.github.treeattention.examples.DecoderOptions;
 import io.github.treeattention.examples.bench.DecodeRank;
 import java.util.Arrays;
 import java.util.List;
@@ -38,6 +39,14 @@ final class DashedNames {
         @Override
         public DecodeRank.Form convert(String text) {
             return parse(DecodeRank.Form.class, text);
+        }
+    }
+
+    /** For {@code --prefill}. */
+    static final class Prefills implements ITypeConverter<DecoderOptions.Prefill> {
+        @Override
+        public DecoderOptions.Prefill convert(String text) {
+            return parse(DecoderOptions.Prefill.class, text);
         }
     }
 }

@@ -1,6 +1,7 @@
 package io.github.treeattention.examples.cli;
 
 import io.github.treeattention.cache.KvType;
+import io.github.treeattention.examples.DecoderOptions;
 import io.github.treeattention.examples.InputException;
 import io.github.treeattention.kernel.AttentionKernelProvider;
 import io.github.treeattention.kernel.AttentionKernels;
@@ -27,6 +28,17 @@ final class RankOptions {
                             + " the baseline. ring-reference: as published comparisons have it, copied for every query"
                             + " head and with a barrier a hop. Default: ${DEFAULT-VALUE}.")
     private RankSettings.Strategy strategy;
+
+    @Option(
+            names = "--prefill",
+            paramLabel = "auto|queries|keys|whole",
+            defaultValue = "auto",
+            converter = DashedNames.Prefills.class,
+            description =
+                    "How a tree's ranks share a prompt. Each has a part of every chunk's tokens; queries: their queries"
+                            + " go to all ranks' keys and states come back. keys: keys and values go round. auto: by"
+                            + " bytes, call by call. whole: every rank computes all tokens. Default: ${DEFAULT-VALUE}.")
+    private DecoderOptions.Prefill prefill;
 
     @Option(
             names = "--kv-dtype",
@@ -71,7 +83,7 @@ final class RankOptions {
     }
 
     RankSettings settings() {
-        return new RankSettings(strategy, kvType, checkedKernel(), PAGE_SIZE, deadlineSeconds);
+        return new RankSettings(strategy, prefill, kvType, checkedKernel(), PAGE_SIZE, deadlineSeconds);
     }
 
     private String checkedKernel() {

@@ -3,9 +3,9 @@ package io.github.treeattention.examples.cli;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.collective.Communicator;
-import io.github.treeattention.distributed.DistributedAttention;
 import io.github.treeattention.distributed.RingDecode;
-import io.github.treeattention.distributed.TreeAttention;
+import io.github.treeattention.examples.DecoderOptions;
+import io.github.treeattention.examples.LlamaDecoder;
 import io.github.treeattention.examples.model.LlamaConfig;
 import io.github.treeattention.examples.model.LlamaModel;
 import io.github.treeattention.kernel.AttentionKernel;
@@ -16,12 +16,19 @@ import java.util.Map;
  * How the ranks of a run attend together; the same on all of them.
  *
  * @param strategy what crosses the network
+ * @param prefill how the ranks of a tree share a prompt
  * @param kvType how keys and values are stored
  * @param kernel the attention kernel's name, or null for the best usable one
  * @param pageSize positions in a KV page
  * @param deadlineSeconds how long one collective call may take
  */
-record RankSettings(Strategy strategy, KvType kvType, String kernel, int pageSize, int deadlineSeconds) {
+record RankSettings(
+        Strategy strategy,
+        DecoderOptions.Prefill prefill,
+        KvType kvType,
+        String kernel,
+        int pageSize,
+        int deadlineSeconds) {
 
     /** What crosses the network for attention. */
     enum Strategy {
@@ -37,11 +44,13 @@ record RankSettings(Strategy strategy, KvType kvType, String kernel, int pageSiz
         return kernel == null ? AttentionKernels.choose() : AttentionKernels.named(kernel);
     }
 
-    DistributedAttention attention(AttentionKernel loaded, Communicator communicator) {
+    LlamaDecoder decoder(LlamaModel model, Communicator communicator, AttentionKernel loaded, DecoderOptions options) {
+        DecoderOptions shared = options.withPrefill(prefill);
         return switch (strategy) {
-            case TREE -> new TreeAttention(loaded, communicator);
-            case RING -> new RingDecode(loaded, communicator);
-            case RING_REFERENCE -> RingDecode.reference(loaded, communicator);
+            case TREE -> new LlamaDecoder(model, communicator, loaded, shared);
+            case RING -> new LlamaDecoder(model, communicator, new RingDecode(loaded, communicator), shared);
+            case RING_REFERENCE ->
+                new LlamaDecoder(model, communicator, RingDecode.reference(loaded, communicator), shared);
         };
     }
 
@@ -56,6 +65,7 @@ record RankSettings(Strategy strategy, KvType kvType, String kernel, int pageSiz
                 "model", model.fingerprint(),
                 "kvType", kvType.name(),
                 "strategy", strategy.name(),
+                "prefill", prefill.name(),
                 "pageSize", String.valueOf(pageSize));
     }
 }

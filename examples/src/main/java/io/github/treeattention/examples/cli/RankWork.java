@@ -26,7 +26,7 @@ final class RankWork {
                 .withKvType(settings.kvType())
                 .withPageSize(settings.pageSize())
                 .withMaxKvBytes(size.kvBytesPerRank());
-        return new LlamaDecoder(model, communicator, settings.attention(kernel, communicator), options);
+        return settings.decoder(model, communicator, kernel, options);
     }
 
     /** Generates with the others; the listener hears something on rank 0 only. */

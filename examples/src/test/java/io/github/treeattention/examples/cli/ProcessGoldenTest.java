@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.treeattention.cache.KvType;
+import io.github.treeattention.examples.DecoderOptions;
 import io.github.treeattention.examples.model.ModelLoader;
 import io.github.treeattention.examples.text.Tokenizers;
 import io.github.treeattention.kernel.AttentionKernels;
@@ -40,7 +41,8 @@ class ProcessGoldenTest {
     private record Golden(String name, GenerationJob job, List<Integer> wanted) {}
 
     @ParameterizedTest
-    @CsvSource({"3,java,TREE", "4,java,TREE", "3,native,TREE", "4,native,TREE", "3,java,RING"})
+    @CsvSource({"3,java,TREE", "4,java,TREE", "3,native,TREE", "4,native,TREE", "3,java,RING", "4,native,RING_REFERENCE"
+    })
     @Timeout(value = 4, unit = TimeUnit.MINUTES)
     void shouldGenerateTheGoldenTokens(int ranks, String kernel, RankSettings.Strategy strategy) throws Exception {
         try {
@@ -128,7 +130,7 @@ class ProcessGoldenTest {
                 0,
                 1,
                 0,
-                new RankSettings(strategy, KvType.F32, kernel, pageSize, 60));
+                new RankSettings(strategy, DecoderOptions.Prefill.AUTO, KvType.F32, kernel, pageSize, 60));
     }
 
     private static JsonNode read(Path file) throws IOException {
