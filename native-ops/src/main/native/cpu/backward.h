@@ -224,7 +224,7 @@ INLINE void differentiate(const Problem &p, BackwardMemory &m, int row, int from
 
 // c[M][columns] += a[M][k] b[k][N*W], where c's rows are dense rows of dim floats, of which `left` stand from c on
 template <int M, int N>
-INLINE void add_block(const float *a, int64_t lda, const float *b, int64_t k, float *c, int64_t dim, int64_t left) {
+MICRO void add_block(const float *a, int64_t lda, const float *b, int64_t k, float *c, int64_t dim, int64_t left) {
     F sum[M][N];
     UNROLL
     for (int m = 0; m < M; m++) {

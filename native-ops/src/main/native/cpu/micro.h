@@ -1,4 +1,5 @@
-// The two register-blocked products that prefill and backward are made of.
+// The register-blocked products that prefill and backward are made of. Each is a function of its own, never inlined: within
+// a large function GCC's register allocator puts operands of the inner loop on the stack.
 #pragma once
 
 #if defined(__clang__)
@@ -7,12 +8,14 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
+#define MICRO static __attribute__((noinline, unused))
+
 namespace ta {
 namespace TA_TIER {
 
 // c[M][N*W] = a[M][k] b[k][N*W]; a's rows are lda apart, b and c are dense.
 template <int M, int N>
-INLINE void dot_block(const float *a, int64_t lda, const float *b, int64_t k, float *c) {
+MICRO void dot_block(const float *a, int64_t lda, const float *b, int64_t k, float *c) {
     F sum[M][N];
     UNROLL
     for (int m = 0; m < M; m++) {
@@ -47,7 +50,7 @@ INLINE void dot_block(const float *a, int64_t lda, const float *b, int64_t k, fl
 
 // c[M][N*W] = scale[M] * c + a^T b for a[k][M], b[k][N*W]; rows of a, b, c are lda, ldb, ldc apart.
 template <int M, int N>
-INLINE void sum_block(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t k, const float *scale, float *c,
+MICRO void sum_block(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t k, const float *scale, float *c,
                       int64_t ldc) {
     F sum[M][N];
     UNROLL
