@@ -56,7 +56,7 @@ void choose_splits(Plan *plan) {
             longest = to - from > longest ? to - from : longest;
         }
     }
-    const int64_t row_bytes = (problem.value_stride + 2) * static_cast<int64_t>(sizeof(float));
+    const int64_t row_bytes = (problem.value_stride + 1) * static_cast<int64_t>(sizeof(float)) + static_cast<int64_t>(sizeof(double));
     const int64_t most = static_cast<int64_t>(kPartialBytes) / (row_units * plan->block_rows * row_bytes);
     int64_t keys = total / wanted;
     keys = most < 1 || keys * most < longest ? longest / (most < 1 ? 1 : most) + 1 : keys;
@@ -138,7 +138,7 @@ ta_status run(const Problem &problem, const Kernels &kernels) {
             Carver carver(block);
             plan.partials.out = carver.take<float>(rows * problem.value_stride);
             plan.partials.max = carver.take<float>(rows);
-            plan.partials.sum = carver.take<float>(rows);
+            plan.partials.sum = carver.take<double>(rows);
             measure = carver;
         }
     }

@@ -9,14 +9,16 @@ namespace TA_TIER {
 
 constexpr int kDecodeMostRows = 8;
 constexpr int kBlockKeys = 32;
+constexpr int kTotalKeys = 512;  // keys after which out is added to total
 
 struct DecodeMemory {
     float *q;       // [rows][query_stride] in the order of load_half, zero beyond head_dim
-    float *out;     // [rows][value_stride] in the order of load_half
+    float *out;     // [rows][value_stride] in the order of load_half: of the keys since total was added to
+    float *total;   // the same, of the keys before
     float *sorted;  // [rows][value_stride]
     float *scores;  // [rows][kBlockKeys]
     float *max;     // [rows], and so the following
-    float *sum;
+    double *sum;
     float *lo;
     float *hi;
     RowOptions options;
@@ -27,10 +29,11 @@ struct DecodeMemory {
         query_stride = round_up(p.spec.head_dim, 2 * W);
         q = carver.take<float>(kDecodeMostRows * query_stride);
         out = carver.take<float>(kDecodeMostRows * static_cast<int64_t>(p.value_stride));
+        total = carver.take<float>(kDecodeMostRows * static_cast<int64_t>(p.value_stride));
         sorted = carver.take<float>(kDecodeMostRows * static_cast<int64_t>(p.value_stride));
         scores = carver.take<float>(kDecodeMostRows * kBlockKeys);
         max = carver.take<float>(kDecodeMostRows);
-        sum = carver.take<float>(kDecodeMostRows);
+        sum = carver.take<double>(kDecodeMostRows);
         lo = carver.take<float>(kDecodeMostRows);
         hi = carver.take<float>(kDecodeMostRows);
         options.carve(p, &carver, kDecodeMostRows);
@@ -265,14 +268,15 @@ INLINE void softmax_row(const Problem &p, DecodeMemory &m, int r, const int64_t 
         const F correction = exp2(set1(old * p.factor - reference(p, now)));
         alignas(64) float lanes[W];
         store(lanes, correction);
-        m.sum[r] *= lanes[0];
+        m.sum[r] *= static_cast<double>(lanes[0]);
         m.max[r] = now;
         for (int d = 0; d < p.value_stride; d += W) {
-            float *const out = m.out + r * p.value_stride + d;
+            float *const out = m.out + r * p.value_stride + d, *const total = m.total + r * p.value_stride + d;
             store(out, mul(correction, load(out)));
+            store(total, mul(correction, load(total)));
         }
     }
-    m.sum[r] += sum_lanes(sum);
+    m.sum[r] += static_cast<double>(sum_lanes(sum));
     for (int j = 0; p.drop_below > 0 && j < keys; j++) {
         if (dropped(word_of(positions[j]), m.options.drop_low[r], m.options.drop_high[r], p.drop_below)) {
             scores[j] = 0;
@@ -336,6 +340,15 @@ INLINE void start_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
     }
     m.options.start(p, u, u.row_count);
     std::memset(m.out, 0, static_cast<size_t>(u.row_count) * static_cast<size_t>(p.value_stride) * sizeof(float));
+    std::memset(m.total, 0, static_cast<size_t>(u.row_count) * static_cast<size_t>(p.value_stride) * sizeof(float));
+}
+
+// total += out, which starts again: one sum would round every key's part at the size of them all.
+INLINE void add_to_total(const Problem &p, DecodeMemory &m, int rows) {
+    for (int i = 0; i < rows * p.value_stride; i += W) {
+        store(m.total + i, add(load(m.total + i), load(m.out + i)));
+        store(m.out + i, zero());
+    }
 }
 
 // Each block: pass 1: scores; pass 2: softmax; pass 3: out += P V
@@ -349,6 +362,9 @@ static void decode_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
         int current = 0;
         for (int64_t key = u.from; key < u.to; key += kBlockKeys, current ^= 1) {
             const Block<T> &block = blocks[current];
+            if ((key - u.from) % kTotalKeys == 0) {
+                add_to_total(p, m, u.row_count);
+            }
             find_block(p, cursor, u.to - key - block.count, &blocks[current ^ 1]);
             score_block(p, m, block, u.row_count);
             visible_range(m.options, block.positions, block.count, u.row_count, m.lo, m.hi);
@@ -362,9 +378,10 @@ static void decode_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
             weigh_block(p, m, block, blocks[current ^ 1], u.row_count);
         }
     }
+    add_to_total(p, m, u.row_count);
     for (int r = 0; r < u.row_count; r++) {
         for (int64_t d = r * p.value_stride; d < (r + 1) * p.value_stride; d += 2 * W) {
-            from_halves(m.out + d, m.sorted + d, static_cast<const T *>(nullptr));
+            from_halves(m.total + d, m.sorted + d, static_cast<const T *>(nullptr));
         }
     }
     finish(p, u, m.sorted, p.value_stride, m.max, m.sum);

@@ -38,11 +38,12 @@ struct Problem {
     float *state;
 };
 
-// The running softmax of some rows: out is not yet divided by sum; max is in units of raw scores.
+// The running softmax of some rows: out is not yet divided by sum; max is in units of raw scores. A tile's weights are summed
+// in float32, tiles in double: a float32 sum of 65536 like terms would be off by 1e-4 and so would be lse.
 struct Partial {
-    float *out;  // [rows][value_stride]
-    float *max;  // [rows]
-    float *sum;  // [rows]
+    float *out;   // [rows][value_stride]
+    float *max;   // [rows]
+    double *sum;  // [rows], 0 where no key was seen
 };
 
 // Rows first_row .. first_row + row_count - 1 of one KV head of one batch row, against local keys from..to-1.

@@ -48,17 +48,17 @@ MICRO void dot_block(const float *a, int64_t lda, const float *b, int64_t k, flo
     }
 }
 
-// c[M][N*W] = scale[M] * c + a^T b for a[k][M], b[k][N*W]; rows of a, b, c are lda, ldb, ldc apart.
+// c[M][N*W] = scale[M] * c + a^T b for a[k][M], b[k][N*W]; rows of a, b, c are lda, ldb, ldc apart. The product is summed on
+// its own before c joins: over many calls errors then grow with the calls, not with all their terms.
 template <int M, int N>
 MICRO void sum_block(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t k, const float *scale, float *c,
                       int64_t ldc) {
     F sum[M][N];
     UNROLL
     for (int m = 0; m < M; m++) {
-        const F factor = set1(scale[m]);
         UNROLL
         for (int n = 0; n < N; n++) {
-            sum[m][n] = mul(factor, load(c + m * ldc + n * W));
+            sum[m][n] = zero();
         }
     }
     for (int64_t i = 0; i < k; i++) {
@@ -78,9 +78,10 @@ MICRO void sum_block(const float *a, int64_t lda, const float *b, int64_t ldb, i
     }
     UNROLL
     for (int m = 0; m < M; m++) {
+        const F factor = set1(scale[m]);
         UNROLL
         for (int n = 0; n < N; n++) {
-            store(c + m * ldc + n * W, sum[m][n]);
+            store(c + m * ldc + n * W, fma(factor, load(c + m * ldc + n * W), sum[m][n]));
         }
     }
 }

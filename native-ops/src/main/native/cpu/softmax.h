@@ -33,22 +33,22 @@ INLINE float reference(const Problem &p, float max) { return max == kMinusInfini
 
 // lse = natural * m + log l. The exponents were taken relative to float(m * factor); double arithmetic takes the
 // difference to m * natural * log2(e) out again, which matters for large logits.
-INLINE float lse_of(const Problem &p, float max, float sum) {
+INLINE float lse_of(const Problem &p, float max, double sum) {
     constexpr double ln2 = 0.6931471805599453;
     const double rounded = static_cast<double>(max * p.factor) - static_cast<double>(max) * p.factor;
-    return static_cast<float>(static_cast<double>(max) * p.natural + rounded * ln2 + std::log(static_cast<double>(sum)));
+    return static_cast<float>(static_cast<double>(max) * p.natural + rounded * ln2 + std::log(sum));
 }
 
 // out[value_dim] of a row divided by its sum, into the state
-INLINE void finish_row(const Problem &p, const Unit &u, int64_t row, const float *out, float max, float sum) {
+INLINE void finish_row(const Problem &p, const Unit &u, int64_t row, const float *out, float max, double sum) {
     float *const to = state_of(p, u, row);
     const int dim = p.spec.value_dim;
-    if (max == kMinusInfinity) {  // no key seen
+    if (sum == 0) {  // no key seen
         std::memset(to, 0, static_cast<size_t>(dim) * sizeof(float));
         to[dim] = kMinusInfinity;
         return;
     }
-    const F share = set1(p.out_scale / sum);
+    const F share = set1(static_cast<float>(p.out_scale / sum));
     int i = 0;
     for (; i + W <= dim; i += W) {
         store(to + i, mul(load(out + i), share));
@@ -60,7 +60,7 @@ INLINE void finish_row(const Problem &p, const Unit &u, int64_t row, const float
 }
 
 // The result of a unit: into its partial, or finished into the state. out: [rows][stride]
-INLINE void finish(const Problem &p, const Unit &u, const float *out, int64_t stride, const float *max, const float *sum) {
+INLINE void finish(const Problem &p, const Unit &u, const float *out, int64_t stride, const float *max, const double *sum) {
     for (int r = 0; r < u.row_count; r++) {
         if (u.partial.out == nullptr) {
             finish_row(p, u, u.first_row + r, out + r * stride, max[r], sum[r]);
@@ -84,10 +84,10 @@ static void merge(const Problem *problem, const Unit *unit, const Partial *first
             max = m > max ? m : max;
         }
         float *const out = first->out + static_cast<int64_t>(r) * p.value_stride;
-        float sum = 0;
+        double sum = 0;
         for (int64_t s = 0; s < splits; s++) {
             const float m = first->max[s * block_rows + r];
-            if (m == kMinusInfinity) {
+            if (first->sum[s * block_rows + r] == 0) {
                 if (s == 0) {
                     std::memset(out, 0, static_cast<size_t>(p.value_stride) * sizeof(float));
                 }
@@ -96,7 +96,7 @@ static void merge(const Problem *problem, const Unit *unit, const Partial *first
             alignas(64) float weights[W];
             store(weights, exp2(set1(m * p.factor - reference(p, max))));
             const F weight = set1(weights[0]);
-            sum += weights[0] * first->sum[s * block_rows + r];
+            sum += static_cast<double>(weights[0]) * first->sum[s * block_rows + r];
             const float *const from = out + s * block_rows * p.value_stride;
             for (int i = 0; i < p.value_stride; i += W) {
                 const F old = s == 0 ? zero() : load(out + i);

@@ -11,6 +11,7 @@ namespace TA_TIER {
 constexpr int kTileRows = W == 16 ? 384 : 192;
 constexpr int kPanel = 3 * W;        // rows of a panel
 constexpr int kValuePanel = 2 * W;   // columns of a panel of values
+constexpr int kSumRun = 32;          // weights that are summed one after another
 static_assert(kTileRows % kPanel == 0 && kPanel % kSumRows == 0, "panels must divide blocks");
 static_assert(W % kSumRowsSmall == 0 && 32 % kValuePanel == 0 && kTileKeys >= kDotRows, "whole micro-kernels only");
 
@@ -21,7 +22,7 @@ struct TileMemory {
     float *keys;        // [kTileKeys][head_dim]
     float *values;      // [value panels][kTileKeys][kValuePanel]
     float *max;         // [kTileRows], and so the following
-    float *sum;
+    double *sum;
     float *correction;
     float *lo;          // visible keys of a row within the tile: lo <= j < hi
     float *hi;
@@ -37,7 +38,7 @@ struct TileMemory {
         keys = carver.take<float>(static_cast<int64_t>(kTileKeys) * p.spec.head_dim);
         values = carver.take<float>(static_cast<int64_t>(kTileKeys) * p.value_stride);
         max = carver.take<float>(kTileRows);
-        sum = carver.take<float>(kTileRows);
+        sum = carver.take<double>(kTileRows);
         correction = carver.take<float>(kTileRows);
         lo = carver.take<float>(kTileRows);
         hi = carver.take<float>(kTileRows);
@@ -187,20 +188,36 @@ INLINE void softmax_panel(const Problem &p, TileMemory &m, int row, int from, in
         const F correction = exp2(add(mul(old, factor), minus_reference[n]));
         store(m.correction + row + n * W, correction);
         store(m.max + row + n * W, top[n]);
-        sum[n] = mul(correction, load(m.sum + row + n * W));
+        sum[n] = zero();
     }
-    for (int j = from; j < to; j++) {
-        float *const scores = m.scores + static_cast<int64_t>(j) * N * W;
+    for (int first = from; first < to; first += kSumRun) {
+        const int end = smaller(first + kSumRun, to);
+        F run[N];
         UNROLL
         for (int n = 0; n < N; n++) {
-            const F e = exp2(fma(load(scores + n * W), factor, minus_reference[n]));
-            store(scores + n * W, e);
-            sum[n] = add(sum[n], e);
+            run[n] = zero();
+        }
+        for (int j = first; j < end; j++) {
+            float *const scores = m.scores + static_cast<int64_t>(j) * N * W;
+            UNROLL
+            for (int n = 0; n < N; n++) {
+                const F e = exp2(fma(load(scores + n * W), factor, minus_reference[n]));
+                store(scores + n * W, e);
+                run[n] = add(run[n], e);
+            }
+        }
+        UNROLL
+        for (int n = 0; n < N; n++) {
+            sum[n] = add(sum[n], run[n]);
         }
     }
+    alignas(64) float lanes[N * W];
     UNROLL
     for (int n = 0; n < N; n++) {
-        store(m.sum + row + n * W, sum[n]);
+        store(lanes + n * W, sum[n]);
+    }
+    for (int i = 0; i < N * W; i++) {
+        m.sum[row + i] = static_cast<double>(m.correction[row + i]) * m.sum[row + i] + static_cast<double>(lanes[i]);
     }
 }
 
@@ -297,7 +314,8 @@ static void tile_rows(const Problem &p, const Unit &u, TileMemory &m) {
     std::memset(m.out, 0, static_cast<size_t>(vectors * W) * static_cast<size_t>(p.value_stride) * sizeof(float));
     for (int r = 0; r < vectors * W; r++) {
         m.max[r] = kMinusInfinity;
-        m.sum[r] = m.lo[r] = m.hi[r] = 0;
+        m.sum[r] = 0;
+        m.lo[r] = m.hi[r] = 0;
     }
     m.options.start(p, u, vectors * W);
     if (u.from < u.to) {

@@ -12,9 +12,9 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * Online softmax over tiles of keys in plain Java: float32 products, float32 sums in a fixed order. One thread; loops are
- * written so that C2 vectorises them (keys transposed to {@code [headDim][tile]}, so that a tile's scores grow side by
- * side).
+ * Online softmax over tiles of keys in plain Java: float32 products and sums in a fixed order, the weights' own sum in
+ * float64. One thread; loops are written so that C2 vectorises them (keys transposed to {@code [headDim][tile]}, so that
+ * a tile's scores grow side by side).
  */
 final class JavaKernel implements AttentionKernel {
     private static final int TILE = 128;
@@ -64,9 +64,10 @@ final class JavaKernel implements AttentionKernel {
         private final float[] values; // [TILE][valueDim]
         private final float[] scores = new float[TILE];
         private final float[] query; // [QUERY_BLOCK][headDim]
+        private final float[] tileOut; // [valueDim], of one row and tile
         private final float[] out; // [QUERY_BLOCK][valueDim]
         private final float[] max = new float[QUERY_BLOCK];
-        private final float[] sum = new float[QUERY_BLOCK];
+        private final double[] sum = new double[QUERY_BLOCK]; // float32 would be off by 1e-4 after 65536 like weights
         private final Row[] rows = new Row[QUERY_BLOCK];
         private boolean finite; // whether all values of the tile are
 
@@ -76,6 +77,7 @@ final class JavaKernel implements AttentionKernel {
             this.keys = new float[layout.headDim() * TILE];
             this.values = new float[TILE * layout.valueDim()];
             this.query = new float[QUERY_BLOCK * layout.headDim()];
+            this.tileOut = new float[layout.valueDim()];
             this.out = new float[QUERY_BLOCK * layout.valueDim()];
         }
 
@@ -160,17 +162,21 @@ final class JavaKernel implements AttentionKernel {
                 scaleRow(row, correction);
                 max[row] = newMax;
             }
-            float total = 0;
+            double total = 0;
             for (int j = from; j < to; j++) {
                 scores[j] = FastExp.exp(scores[j] - newMax);
                 total += scores[j];
             }
             sum[row] += total;
             rows[row].drop(scores, tileStart, from, to);
+            Arrays.fill(tileOut, 0);
             if (finite) {
-                accumulate(row, from, to);
+                accumulate(from, to);
             } else {
-                accumulateSeen(row, from, to);
+                accumulateSeen(from, to);
+            }
+            for (int i = 0, at = row * spec.valueDim(); i < tileOut.length; i++) {
+                out[at + i] += tileOut[i];
             }
         }
 
@@ -215,9 +221,8 @@ final class JavaKernel implements AttentionKernel {
             }
         }
 
-        private void accumulate(int row, int from, int to) {
+        private void accumulate(int from, int to) {
             int dim = spec.valueDim();
-            int at = row * dim;
             int j = from;
             for (; j + 4 <= to; j += 4) {
                 float w0 = scores[j];
@@ -226,7 +231,7 @@ final class JavaKernel implements AttentionKernel {
                 float w3 = scores[j + 3];
                 int value = j * dim;
                 for (int i = 0; i < dim; i++) {
-                    out[at + i] += w0 * values[value + i]
+                    tileOut[i] += w0 * values[value + i]
                             + w1 * values[value + dim + i]
                             + w2 * values[value + 2 * dim + i]
                             + w3 * values[value + 3 * dim + i];
@@ -236,16 +241,16 @@ final class JavaKernel implements AttentionKernel {
                 float weight = scores[j];
                 int value = j * dim;
                 for (int i = 0; i < dim; i++) {
-                    out[at + i] += weight * values[value + i];
+                    tileOut[i] += weight * values[value + i];
                 }
             }
         }
 
         /** Leaves keys of weight 0 out: 0 times a value that is not finite would be NaN. */
-        private void accumulateSeen(int row, int from, int to) {
+        private void accumulateSeen(int from, int to) {
             for (int j = from; j < to; j++) {
                 if (scores[j] != 0) {
-                    accumulate(row, j, j + 1);
+                    accumulate(j, j + 1);
                 }
             }
         }

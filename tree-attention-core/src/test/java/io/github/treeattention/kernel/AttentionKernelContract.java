@@ -86,6 +86,13 @@ public abstract class AttentionKernelContract {
         }
     }
 
+    /** One query a head, as in decode, and more than any decode path takes. */
+    @Test
+    void shouldNotLoseTheSumOfALongRow() {
+        LongSum.requireClose(kernel(), 256, 1);
+        LongSum.requireClose(kernel(), 64, 9);
+    }
+
     @Test
     void shouldIgnoreScaleZero() {
         SplittableRandom random = Seeds.random("shouldIgnoreScaleZero");
