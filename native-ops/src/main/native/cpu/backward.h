@@ -33,6 +33,7 @@ struct BackwardMemory {
     float *bias;        // [kTileKeys][panel's rows]; only where the mask names keys
     float *kept;        // [kTileKeys][panel's rows]: what dropout makes of a weight of 1; only with dropout
     bool dead_rows;     // whether some row saw no key in forward
+    bool finite_rows;   // whether q and dO of all rows are
     RowOptions options;
     int64_t head_stride;
 
@@ -93,11 +94,20 @@ INLINE void pack_row(const float *from, float sign, float scale, int64_t dim, in
     }
 }
 
+INLINE bool finite(const float *x, int64_t n) {
+    F check = zero();  // NaN for what is not finite
+    for (int64_t i = 0; i < n; i += W) {
+        check = fma(i + W <= n ? load(x + i) : load_part(x + i, static_cast<int>(n - i)), zero(), check);
+    }
+    return sum_lanes(check) == 0;
+}
+
 // q, dO, lse and delta of the unit's rows; rows beyond the last, and rows that saw no key, get weights of 0
 INLINE void load_rows(const Problem &p, const Unit &u, const Gradients &g, BackwardMemory &m, int vectors) {
     constexpr double log2e = 1.4426950408889634;
     const int64_t value_dim = p.spec.value_dim;
     m.dead_rows = false;
+    m.finite_rows = true;
     for (int r = 0; r < vectors * W; r++) {
         const bool real = r < u.row_count;
         const int64_t row = u.first_row + r;
@@ -107,6 +117,7 @@ INLINE void load_rows(const Problem &p, const Unit &u, const Gradients &g, Backw
         pack_row(seen ? query_of(p, u, row) : nullptr, p.query_sign, static_cast<float>(p.spec.scale), p.spec.head_dim, r,
                  vectors, m.q_panels, m.q_columns);
         pack_row(seen ? gradient : nullptr, 1, 1, value_dim, r, vectors, m.do_panels, m.do_columns);
+        m.finite_rows &= !seen || (finite(query_of(p, u, row), p.spec.head_dim) && finite(gradient, value_dim));
         double delta = 0;
         for (int64_t d = 0; seen && d < value_dim; d++) {
             delta += static_cast<double>(gradient[d]) * state[d];
@@ -131,14 +142,6 @@ INLINE const float *rows_of(const T *from, int64_t n, const KeyCursor::Run &run,
     }
     widen_row(from, to + j * n, run.count * n);
     return to;
-}
-
-INLINE bool finite(const float *x, int64_t n) {
-    F check = zero();  // NaN for what is not finite
-    for (int64_t i = 0; i < n; i += W) {
-        check = fma(i + W <= n ? load(x + i) : load_part(x + i, static_cast<int>(n - i)), zero(), check);
-    }
-    return sum_lanes(check) == 0;
 }
 
 template <class T>
@@ -212,8 +215,8 @@ INLINE void differentiate(const Problem &p, BackwardMemory &m, int row, int from
             F weight = e;
             if (Dropout) {
                 const F kept = load(m.kept + (static_cast<int64_t>(j) * N + n) * W);
-                weight = mul(e, kept);
-                dp = mul(dp, kept);
+                weight = less(zero(), kept, mul(e, kept), zero());  // what is dropped may be NaN
+                dp = less(zero(), kept, mul(dp, kept), zero());
             }
             store(at_p, weight);
             const F ds = mul(mul(e, slope), sub(dp, load(m.delta + row + n * W)));
@@ -277,6 +280,18 @@ INLINE void add_keys(const float *weights, int width, const float *columns, int 
         }
         for (; j < to; j++) {
             add_block<1, 2>(weights + j * width, width, right, width, gradient + j * dim + column, dim, left);
+        }
+    }
+}
+
+// As add_keys where rows are not finite: weights of 0 leave them out.
+INLINE void add_keys_seen(const float *weights, int width, const float *columns, int from, int to, int64_t dim, float *gradient) {
+    for (int64_t j = from; j < to; j++) {
+        for (int64_t r = 0; r < width; r++) {
+            const float weight = weights[j * width + r];
+            for (int64_t d = 0; weight != 0 && d < dim; d++) {
+                gradient[j * dim + d] += weight * columns[(d / kValuePanel * kBackwardRows + r) * kValuePanel + d % kValuePanel];
+            }
         }
     }
 }
@@ -361,10 +376,16 @@ static void backward_panel(const Problem &p, const Unit &u, const Gradients &g, 
     } else {
         differentiate_tile<N, Visible::kAll>(p, m, row, from, to);
     }
-    add_keys(m.p, width, m.do_columns + static_cast<int64_t>(row) * kValuePanel, from, to, value_dim,
-             g.dvalues + tile.first * value_dim);
-    add_keys(m.ds, width, m.q_columns + static_cast<int64_t>(row) * kValuePanel, from, to, head_dim,
-             g.dkeys + tile.first * head_dim);
+    const float *const gradients = m.do_columns + static_cast<int64_t>(row) * kValuePanel;
+    const float *const queries = m.q_columns + static_cast<int64_t>(row) * kValuePanel;
+    float *const dvalues = g.dvalues + tile.first * value_dim, *const dkeys = g.dkeys + tile.first * head_dim;
+    if (m.finite_rows) {
+        add_keys(m.p, width, gradients, from, to, value_dim, dvalues);
+        add_keys(m.ds, width, queries, from, to, head_dim, dkeys);
+    } else {
+        add_keys_seen(m.p, width, gradients, from, to, value_dim, dvalues);
+        add_keys_seen(m.ds, width, queries, from, to, head_dim, dkeys);
+    }
     if (tile.finite) {
         add_queries<N>(m, row, u.row_count - row, from, to);
     } else {

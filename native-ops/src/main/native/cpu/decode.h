@@ -284,10 +284,10 @@ INLINE void softmax_row(const Problem &p, DecodeMemory &m, int r, const int64_t 
     }
 }
 
-// Whether weights of 0 may meet values that are not finite: where some key is hidden from some row.
+// Whether weights of 0 may meet values that are not finite: where some key is hidden from some row, or dropped.
 template <class T>
 INLINE bool may_poison(const Problem &p, const DecodeMemory &m, const Block<T> &block, int rows) {
-    bool hidden = p.names_keys;
+    bool hidden = p.names_keys || p.drop_below > 0;
     for (int r = 0; r < rows; r++) {
         hidden |= m.hi[r] - m.lo[r] < static_cast<float>(block.count);
     }

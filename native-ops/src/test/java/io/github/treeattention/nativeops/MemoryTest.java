@@ -67,7 +67,7 @@ class MemoryTest {
         assertTrue(scratch > 0 && scratch <= MOST_PARTIAL_RESULTS + 2 * MOST_OF_A_THREAD, () -> "scratch: " + scratch);
         for (int query : new int[] {0, 1, 777, 65_535, 65_536, 100_001, length - 1}) {
             double[] wanted = row(query);
-            // Every addition rounds: those within a tile of 128 keys, and those of tiles; 64 for the scores and exponentials.
+            // Every addition rounds, 128 of a tile and those of tiles; 64 is for scores and exponentials.
             double tolerance = 2 * 0x1p-24 * (128 + query / 128 + 64);
             for (int d = 0; d < DIM; d++) {
                 assertEquals(wanted[d], state.get().out(0, 0, query, d), tolerance, "query " + query);

@@ -12,8 +12,8 @@ import java.util.Optional;
  * is set here and in the spec holds together: a key is visible where nothing hides it.
  *
  * <p>Start from {@link #NONE} and add; attach it with {@link Queries#withMask}. Bias is added to the scaled, soft-capped
- * score; {@code -inf} hides a key. A row that sees no key becomes {@code out = 0, lse = -inf}. Values of hidden keys
- * reach no result, even if they are NaN or infinite.
+ * score; {@code -inf} hides a key. A row that sees no key becomes {@code out = 0, lse = -inf}. A hidden
+ * pair of query and key carries nothing from one to the other, forward or backward, even if they are NaN or infinite.
  *
  * <p>Immutable; direct buffers are wrapped without a copy and must be left alone while a kernel reads them.
  */

@@ -128,8 +128,13 @@ final class JavaBackward {
         dots(query, keys, weight);
         dots(dOut, values, slope);
         differentiate(row, tileStart, from, to, lse, (float) delta);
-        addOuter(weight, dOut, dValues);
-        addOuter(slope, query, dKeys);
+        if (finite(query) && finite(dOut)) {
+            addOuter(weight, dOut, dValues);
+            addOuter(slope, query, dKeys);
+        } else {
+            addOuterSeen(weight, dOut, dValues);
+            addOuterSeen(slope, query, dKeys);
+        }
         gradients.queries().get(queryAt, dQuery);
         for (int d = 0; d < dQuery.length; d++) {
             float sum = 0;
@@ -173,8 +178,9 @@ final class JavaBackward {
         for (int j = 0; j < TILE; j++) {
             boolean seen = j >= from && j < to && weight[j] != Float.NEGATIVE_INFINITY;
             float probability = seen ? (float) Math.exp(weight[j] - lse) : 0;
-            weight[j] = seen ? probability * kept[j] : 0;
-            slope[j] = seen ? probability * (slope[j] * kept[j] - delta) * outer[j] : 0;
+            boolean keeps = seen && kept[j] != 0; // what is dropped may be NaN
+            weight[j] = keeps ? probability * kept[j] : 0;
+            slope[j] = seen ? probability * ((keeps ? slope[j] * kept[j] : 0) - delta) * outer[j] : 0;
         }
     }
 
@@ -186,6 +192,23 @@ final class JavaBackward {
                 tile[d * TILE + j] += x * factor[j];
             }
         }
+    }
+
+    /** As {@link #addOuter} for a row that is not finite: factors of 0 leave it out. */
+    private static void addOuterSeen(float[] factor, float[] row, float[] tile) {
+        for (int d = 0; d < row.length; d++) {
+            for (int j = 0; j < TILE; j++) {
+                tile[d * TILE + j] += factor[j] == 0 ? 0 : row[d] * factor[j];
+            }
+        }
+    }
+
+    private static boolean finite(float[] row) {
+        float check = 0; // becomes NaN
+        for (float x : row) {
+            check += 0 * x;
+        }
+        return check == 0;
     }
 
     private static void addTile(float[] tile, FloatBuffer sums, int firstRow, int dim, int length) {

@@ -73,7 +73,6 @@ final class BlockwiseBackward {
         private final double[] dValue;
         private int from;
         private int count;
-        private boolean finite; // whether all keys are
 
         KeyTile(int batchRow, int kvHead) {
             int headDim = problem.spec().headDim();
@@ -96,7 +95,6 @@ final class BlockwiseBackward {
             count = newCount;
             keyRows.load(from, count, key);
             valueRows.load(from, count, value);
-            finite = ScoreTile.finite(key, count * problem.spec().headDim());
             ScoreTile.transpose(key, count, problem.spec().headDim(), keyTransposed);
             ScoreTile.transpose(value, count, problem.spec().valueDim(), valueTransposed);
             Arrays.fill(dKey, 0);
@@ -183,14 +181,19 @@ final class BlockwiseBackward {
                 tile.kept(head.head, first + i, keys.from, keys.count, kept);
                 row(i, head.lse[first + i], head.delta[first + i]);
             }
-            ScoreTile.addProduct(keys.dValue, problem.spec().valueDim(), keys.count, weightsByKey, dOut, count);
-            ScoreTile.addProduct(keys.dKey, problem.spec().headDim(), keys.count, dScoresByKey, query, count);
-            if (keys.finite) {
-                ScoreTile.addProduct(dQuery, problem.spec().headDim(), count, dScoresByQuery, keys.key, keys.count);
-            } else {
-                ScoreTile.addProductSeen(dQuery, problem.spec().headDim(), count, dScoresByQuery, keys.key, keys.count);
-            }
+            add(keys.dValue, problem.spec().valueDim(), keys.count, weightsByKey, dOut, count);
+            add(keys.dKey, problem.spec().headDim(), keys.count, dScoresByKey, query, count);
+            add(dQuery, problem.spec().headDim(), count, dScoresByQuery, keys.key, keys.count);
             head.dQueryRows.store(first, count, dQuery);
+        }
+
+        private static void add(
+                double[] target, int dim, int rows, ScoreTile.Factors factors, double[] source, int terms) {
+            if (ScoreTile.finite(source, terms * dim)) {
+                ScoreTile.addProduct(target, dim, rows, factors, source, terms);
+            } else {
+                ScoreTile.addProductSeen(target, dim, rows, factors, source, terms);
+            }
         }
 
         /** Turns a row's scores into weights, and the weights' gradients into those of {@code q.k}. */
@@ -204,8 +207,9 @@ final class BlockwiseBackward {
                     continue;
                 }
                 double weight = Math.exp(score - lse);
-                tile.scores[at + j] = weight * kept[j];
-                dWeight[at + j] = weight * (dWeight[at + j] * kept[j] - delta) * tile.slopes[at + j];
+                boolean keeps = kept[j] != 0; // what is dropped may be NaN
+                tile.scores[at + j] = keeps ? weight * kept[j] : 0;
+                dWeight[at + j] = weight * ((keeps ? dWeight[at + j] * kept[j] : 0) - delta) * tile.slopes[at + j];
             }
         }
     }

@@ -71,6 +71,10 @@ final class AttentionCase {
         return new AttentionCase(spec, type, queries, pageSize, q, firstPositions, newKeys, newMask);
     }
 
+    AttentionCase withQueries(float[] newQ) {
+        return new AttentionCase(spec, type, queries, pageSize, newQ, firstPositions, keys, mask);
+    }
+
     Queries toQueries() {
         return new Queries(buffer(q), batch(), spec.heads(), queries, spec.headDim(), firstPositions).withMask(mask);
     }

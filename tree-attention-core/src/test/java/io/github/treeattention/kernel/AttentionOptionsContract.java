@@ -15,7 +15,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
-import java.util.function.IntPredicate;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -25,8 +24,6 @@ import org.junit.jupiter.api.Timeout;
  */
 @Timeout(value = 120, unit = TimeUnit.SECONDS)
 public abstract class AttentionOptionsContract {
-    private static final float[] POISON = {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY};
-
     /** The kernel under test. */
     protected abstract AttentionKernel kernel();
 
@@ -35,37 +32,94 @@ public abstract class AttentionOptionsContract {
     void shouldKeepHiddenKeysFromTheState() {
         SplittableRandom random = Seeds.random("shouldKeepHiddenKeysFromTheState");
         for (int trial = 0; trial < 20; trial++) {
-            Poisoned p = new Poisoned(random);
-            AttentionState state = state(p.clean);
-            kernel().partial(p.clean.spec, p.clean.toQueries(), p.dirty.shards(), state);
-            KernelCheck.requireClose(kernel(), p.clean, state, 1, p.untouched);
+            requirePoisonKeptFromState(PoisonedCase.hidden(random));
         }
     }
 
-    /** Rows that do see such keys are told to have seen none, by their lse. */
+    @Test
+    void shouldKeepDroppedValuesFromTheState() {
+        SplittableRandom random = Seeds.random("shouldKeepDroppedValuesFromTheState");
+        for (int trial = 0; trial < 12; trial++) {
+            requirePoisonKeptFromState(PoisonedCase.dropped(random));
+        }
+    }
+
     @Test
     void shouldKeepHiddenKeysFromTheGradients() {
         SplittableRandom random = Seeds.random("shouldKeepHiddenKeysFromTheGradients");
         for (int trial = 0; trial < 8; trial++) {
-            Poisoned p = new Poisoned(random);
-            AttentionCase c = p.clean;
+            requirePoisonKeptFromGradients(PoisonedCase.hidden(random), random);
+        }
+    }
+
+    @Test
+    void shouldKeepDroppedValuesFromTheGradients() {
+        SplittableRandom random = Seeds.random("shouldKeepDroppedValuesFromTheGradients");
+        for (int trial = 0; trial < 8; trial++) {
+            requirePoisonKeptFromGradients(PoisonedCase.dropped(random), random);
+        }
+    }
+
+    /** Query rows, and gradients of their outputs, that are not finite: keys that they do not see do not notice. */
+    @Test
+    void shouldKeepQueriesFromKeysThatTheyDoNotSee() {
+        SplittableRandom random = Seeds.random("shouldKeepQueriesFromKeysThatTheyDoNotSee");
+        for (int trial = 0; trial < 12; trial++) {
+            AttentionCase c = new RandomCase(random).build();
+            int rows = c.batch() * c.spec.heads() * c.queries;
+            boolean[] bad = new boolean[rows];
+            float[] q = c.q.clone();
+            float[] stateGradient = new float[rows * (c.spec.valueDim() + 1)];
+            float[] dirtyGradient = new float[stateGradient.length];
+            for (int row = 0; row < rows; row++) {
+                bad[row] = random.nextInt(1 + c.queries / 2) == 0;
+                for (int i = row * (c.spec.valueDim() + 1), n = i + c.spec.valueDim() + 1; i < n; i++) {
+                    stateGradient[i] = bad[row] ? 0 : (float) (2 * random.nextDouble() - 1);
+                    dirtyGradient[i] = stateGradient[i];
+                }
+                int what = bad[row] ? random.nextInt(3) : -1;
+                PoisonedCase.poison(random, q, row, what == 0 || what == 2 ? c.spec.headDim() : 0);
+                PoisonedCase.poison(random, dirtyGradient, row, what == 1 || what == 2 ? c.spec.valueDim() + 1 : 0);
+            }
+            Queries queries = c.withQueries(q).toQueries();
             AttentionState state = state(c);
-            kernel().partial(c.spec, c.toQueries(), c.shards(), state);
-            float[] stateGradient = new float[state.rows().capacity()];
-            for (int i = 0; i < stateGradient.length; i++) {
-                int row = i / state.rowLength();
-                stateGradient[i] = p.untouched.test(row) ? (float) (2 * random.nextDouble() - 1) : 0;
-                if (!p.untouched.test(row)) {
-                    state.rows().put(i, i % state.rowLength() == state.valueDim() ? Float.NEGATIVE_INFINITY : 0);
+            kernel().partial(c.spec, queries, c.shards(), state);
+            KernelCheck.requireClose(kernel(), c, state, 1, row -> !bad[row]);
+            AttentionState gradient = state(c);
+            gradient.rows().put(0, dirtyGradient);
+            AttentionGradients got = AttentionGradients.zeros(c.spec, queries, c.shards());
+            kernel().backward(c.spec, queries, c.shards(), state, gradient, got);
+            KernelCheck.requireCloseBesides(kernel(), c, stateGradient, got, bad);
+        }
+    }
+
+    private void requirePoisonKeptFromState(PoisonedCase p) {
+        AttentionState state = state(p.clean);
+        kernel().partial(p.clean.spec, p.clean.toQueries(), p.dirty.shards(), state);
+        KernelCheck.requireClose(kernel(), p.clean, state, 1, p.untouched);
+    }
+
+    /** Rows that poison does reach are told to have seen no key, by their lse. */
+    private void requirePoisonKeptFromGradients(PoisonedCase p, SplittableRandom random) {
+        AttentionCase c = p.clean;
+        AttentionState state = state(c);
+        kernel().partial(c.spec, c.toQueries(), c.shards(), state);
+        float[] stateGradient = new float[state.rows().capacity()];
+        for (int row = 0; row < stateGradient.length / state.rowLength(); row++) {
+            boolean untouched = p.untouched.test(row);
+            for (int i = row * state.rowLength(), d = 0; d < state.rowLength(); i++, d++) {
+                stateGradient[i] = untouched ? (float) (2 * random.nextDouble() - 1) : 0;
+                if (!untouched) {
+                    state.rows().put(i, d == state.valueDim() ? Float.NEGATIVE_INFINITY : 0);
                 }
             }
-            AttentionState gradient = state(c);
-            gradient.rows().put(0, stateGradient);
-            AttentionGradients got = AttentionGradients.zeros(c.spec, c.toQueries(), c.shards());
-            kernel().backward(c.spec, c.toQueries(), p.dirty.shards(), state, gradient, got);
-            // Rows whose gradient is 0 add nothing, so the problem's own gradients are the ones wanted.
-            KernelCheck.requireClose(kernel(), c, stateGradient, got);
         }
+        AttentionState gradient = state(c);
+        gradient.rows().put(0, stateGradient);
+        AttentionGradients got = AttentionGradients.zeros(c.spec, c.toQueries(), c.shards());
+        kernel().backward(c.spec, c.toQueries(), p.dirty.shards(), state, gradient, got);
+        // Rows whose gradient is 0 add nothing, so the problem's own gradients are the ones wanted.
+        KernelCheck.requireClose(kernel(), c, stateGradient, got);
     }
 
     /** A call over one batch row and some queries gives what the whole call gives, dropout included. */
@@ -149,59 +203,5 @@ public abstract class AttentionOptionsContract {
 
     private static AttentionState state(AttentionCase c) {
         return AttentionState.empty(c.batch(), c.spec.heads(), c.queries, c.spec.valueDim());
-    }
-
-    /** A problem, and the same with some keys and values that are not finite. */
-    private static final class Poisoned {
-        final AttentionCase clean;
-        final AttentionCase dirty;
-        final IntPredicate untouched; // rows that see no poison
-
-        Poisoned(SplittableRandom random) {
-            AttentionCase c = new RandomCase(random).build();
-            boolean[][] poisoned = new boolean[c.batch()][];
-            boolean[][] kept = new boolean[c.batch()][];
-            List<AttentionCase.Keys> keys = new ArrayList<>();
-            for (int b = 0; b < c.batch(); b++) {
-                AttentionCase.Keys row = c.keys.get(b);
-                float[] k = row.k.clone();
-                float[] v = row.v.clone();
-                poisoned[b] = new boolean[row.count()];
-                kept[b] = new boolean[10_000];
-                for (int j = 0; j < row.count(); j++) {
-                    poisoned[b][j] = random.nextInt(1 + row.count() / 3) == 0;
-                    kept[b][(int) row.positions[j]] = !poisoned[b][j];
-                    if (poisoned[b][j]) {
-                        poison(random, k, c.spec.kvHeads(), row.count(), j);
-                        poison(random, v, c.spec.kvHeads(), row.count(), j);
-                    }
-                }
-                keys.add(new AttentionCase.Keys(row.positions, k, v));
-            }
-            AttentionMask mask = random.nextBoolean() ? c.mask.withKeys(kept) : c.mask; // hidden from all, or by luck
-            clean = c.with(mask, c.keys);
-            dirty = c.with(mask, keys);
-            int rowsPerBatch = c.spec.heads() * c.queries;
-            untouched = row -> {
-                float[] biases = ReferenceAttention.biases(clean, row);
-                for (int j = 0; j < biases.length; j++) {
-                    if (poisoned[row / rowsPerBatch][j] && biases[j] > Float.NEGATIVE_INFINITY) {
-                        return false;
-                    }
-                }
-                return true;
-            };
-        }
-
-        private static void poison(SplittableRandom random, float[] rows, int heads, int count, int j) {
-            int dim = rows.length / (heads * count);
-            for (int head = 0; head < heads; head++) {
-                for (int d = 0; d < dim; d++) {
-                    if (d == 0 || random.nextBoolean()) {
-                        rows[(head * count + j) * dim + d] = POISON[random.nextInt(POISON.length)];
-                    }
-                }
-            }
-        }
     }
 }

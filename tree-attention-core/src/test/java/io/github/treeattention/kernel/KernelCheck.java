@@ -64,14 +64,63 @@ final class KernelCheck {
         }
     }
 
+    /**
+     * As above, of what rows that are not finite may not reach.
+     *
+     * @param bad {@code [batch][heads][queries]}: those rows, whose {@code stateGradient} here is 0
+     */
+    static void requireCloseBesides(
+            AttentionKernel kernel,
+            AttentionCase c,
+            float[] stateGradient,
+            AttentionGradients gradients,
+            boolean[] bad) {
+        ReferenceGradients truth = ReferenceGradients.float64(c, stateGradient);
+        ReferenceGradients naive = ReferenceGradients.naiveFloat32(c, stateGradient);
+        double floor = floor(c, truth);
+        String name = kernel.description() + " on " + c;
+        int headDim = c.spec.headDim();
+        requireClose("dq of " + name, gradients.queries(), truth.dq, naive.dq, floor, i -> !bad[i / headDim]);
+        int rowsPerBatch = c.spec.heads() * c.queries;
+        for (int b = 0; b < c.batch(); b++) {
+            int count = c.keys.get(b).count();
+            boolean[] reachedKeys = new boolean[c.spec.kvHeads() * count];
+            boolean[] reachedValues = new boolean[reachedKeys.length];
+            for (int row = b * rowsPerBatch; row < (b + 1) * rowsPerBatch; row++) {
+                int first = row % rowsPerBatch / c.queries / c.spec.groupSize() * count;
+                float[] biases = ReferenceAttention.biases(c, row);
+                double[] kept = ReferenceAttention.kept(c, row);
+                for (int j = 0; bad[row] && j < count; j++) {
+                    boolean seen = biases[j] > Float.NEGATIVE_INFINITY;
+                    reachedKeys[first + j] |= seen;
+                    reachedValues[first + j] |= seen && kept[j] > 0;
+                }
+            }
+            double[] dk = truth.dk.get(b);
+            double[] dv = truth.dv.get(b);
+            requireClose(
+                    "dk of " + name, gradients.keys(b), dk, naive.dk.get(b), floor, i -> !reachedKeys[i / headDim]);
+            IntPredicate values = i -> !reachedValues[i / c.spec.valueDim()];
+            requireClose("dv of " + name, gradients.values(b), dv, naive.dv.get(b), floor, values);
+        }
+    }
+
     static double floor(AttentionCase c, ReferenceGradients truth) {
         return 2 * ROUNDING * (1 + ReferenceAttention.float64(c).largestLogitTerms()) * truth.largestTerms;
     }
 
     static void requireClose(String what, FloatBuffer got, double[] truth, double[] naive, double floor) {
+        requireClose(what, got, truth, naive, floor, i -> true);
+    }
+
+    private static void requireClose(
+            String what, FloatBuffer got, double[] truth, double[] naive, double floor, IntPredicate elements) {
         double error = 0;
         double naiveError = 0;
         for (int i = 0; i < truth.length; i++) {
+            if (!elements.test(i)) {
+                continue;
+            }
             double difference = Math.abs(got.get(i) - truth[i]);
             error = Double.isNaN(difference) ? Double.POSITIVE_INFINITY : Math.max(error, difference);
             naiveError = Math.max(naiveError, Math.abs(naive[i] - truth[i]));
