@@ -220,7 +220,8 @@ INLINE void differentiate(const Problem &p, BackwardMemory &m, int row, int from
             }
             store(at_p, weight);
             const F ds = mul(mul(e, slope), sub(dp, load(m.delta + row + n * W)));
-            store(at_ds, V == Visible::kAll ? ds : less(zero(), e, ds, e));  // dp of a hidden key may be NaN
+            // dp of a hidden key may be NaN, and so may that of a dropped one in the lanes beyond the last row.
+            store(at_ds, V == Visible::kAll && !Dropout ? ds : less(zero(), e, ds, e));
         }
     }
 }
