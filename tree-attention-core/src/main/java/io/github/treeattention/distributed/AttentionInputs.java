@@ -7,6 +7,8 @@ import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.kernel.AttentionGradients;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Objects;
 
 /**
@@ -19,9 +21,16 @@ import java.util.Objects;
  * @param keys {@code [batch, kvHeads, slice of keys, headDim]}
  * @param values {@code [batch, kvHeads, slice of keys, valueDim]}
  * @param mask of these queries: rows in the order of the slice, keys by global position, those of all ranks
+ * @param documentStarts global positions at which packed documents begin, ascending, the first 0, the same on every rank
+ *     and in every batch row; empty for one sequence
  */
 public record AttentionInputs(
-        int batch, FloatBuffer queries, FloatBuffer keys, FloatBuffer values, AttentionMask mask) {
+        int batch,
+        FloatBuffer queries,
+        FloatBuffer keys,
+        FloatBuffer values,
+        AttentionMask mask,
+        List<Long> documentStarts) {
 
     public AttentionInputs {
         if (batch < 1) {
@@ -31,16 +40,46 @@ public record AttentionInputs(
         requireDirect("keys", keys);
         requireDirect("values", values);
         Objects.requireNonNull(mask, "mask");
+        documentStarts = List.copyOf(documentStarts);
+        if (!documentStarts.isEmpty() && mask.ranges().isPresent()) {
+            throw new IllegalArgumentException(
+                    "documents are ranges of keys, and a mask has one set of them: want documentStarts or ranges, got both");
+        }
     }
 
     /** Inputs without a mask. */
     public AttentionInputs(int batch, FloatBuffer queries, FloatBuffer keys, FloatBuffer values) {
-        this(batch, queries, keys, values, AttentionMask.NONE);
+        this(batch, queries, keys, values, AttentionMask.NONE, List.of());
     }
 
     /** The same with a mask in place of the one they had. */
     public AttentionInputs withMask(AttentionMask newMask) {
-        return new AttentionInputs(batch, queries, keys, values, newMask);
+        return new AttentionInputs(batch, queries, keys, values, newMask, documentStarts);
+    }
+
+    /**
+     * The same as packed documents: a query sees keys of its own document only, and the ring ends after the last hop that
+     * any rank needs for that.
+     *
+     * @throws IllegalArgumentException if the mask has ranges
+     */
+    public AttentionInputs withDocuments(long... newDocumentStarts) {
+        return new AttentionInputs(
+                batch,
+                queries,
+                keys,
+                values,
+                mask,
+                Arrays.stream(newDocumentStarts).boxed().toList());
+    }
+
+    /** The mask of a slice of queries, documents included. */
+    AttentionMask maskOf(SequenceSlice querySlice) {
+        if (documentStarts.isEmpty() || querySlice.length() == 0) {
+            return mask;
+        }
+        long[] starts = documentStarts.stream().mapToLong(Long::longValue).toArray();
+        return mask.withRanges(1, querySlice.length(), querySlice.documentRanges(starts));
     }
 
     /** Checks that every buffer holds what the slices need. */

@@ -60,7 +60,7 @@ final class BackgroundExchange {
         thread.interrupt();
         try {
             finish();
-        } catch (RuntimeException told) {
+        } catch (RuntimeException | Error told) {
             // The caller's own failure is the one to tell.
         }
     }

@@ -7,7 +7,9 @@ import io.github.treeattention.cache.SequenceSlice;
 import io.github.treeattention.cache.SequenceSlice.Run;
 import io.github.treeattention.cache.SequenceSplit;
 import java.nio.ByteBuffer;
+import java.util.Collections;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * A run of queries and a slice of keys as a kernel takes them, whose positions go up one by one. Steps of 1 are their own
@@ -83,18 +85,53 @@ record Reach(AttentionSpec spec, long firstQuery, List<Long> keyStarts) {
         return false;
     }
 
-    /** After how many hops every rank has met every block that its queries see. */
-    static int lastHop(AttentionSpec spec, SequenceSplit queries, SequenceSplit keys) {
+    /**
+     * After how many hops every rank has met every block that its queries see.
+     *
+     * @param documentStarts where packed documents begin, each for itself; empty for one sequence
+     */
+    static int lastHop(AttentionSpec spec, SequenceSplit queries, SequenceSplit keys, List<Long> documentStarts) {
         int worldSize = keys.worldSize();
         for (int hop = worldSize - 1; hop > 0; hop--) {
             for (int rank = 0; rank < worldSize; rank++) {
                 SequenceSlice block = keys.slice(Math.floorMod(rank - hop, worldSize));
-                if (queries.slice(rank).runs().stream().anyMatch(run -> sees(spec, run, block))) {
+                if (queries.slice(rank).runs().stream().anyMatch(run -> sees(spec, run, block, documentStarts))) {
                     return hop;
                 }
             }
         }
         return 0;
+    }
+
+    /** Whether some query of a run sees some key of a slice that is of its own document. */
+    private static boolean sees(AttentionSpec spec, Run queries, SequenceSlice keys, List<Long> documentStarts) {
+        if (documentStarts.isEmpty()) {
+            return sees(spec, queries, keys);
+        }
+        int found = Collections.binarySearch(documentStarts, queries.start());
+        int first = Math.max(0, found >= 0 ? found : -found - 2);
+        for (int d = first; d < documentStarts.size() && documentStarts.get(d) <= queries.last(); d++) {
+            long from = documentStarts.get(d);
+            long to = d + 1 < documentStarts.size() ? documentStarts.get(d + 1) : Long.MAX_VALUE;
+            Optional<Run> own = within(queries, from, to);
+            boolean seen = own.isPresent()
+                    && keys.runs().stream()
+                            .flatMap(run -> within(run, from, to).stream())
+                            .anyMatch(run -> sees(spec, own.get(), run));
+            if (seen) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** The part of a run at positions {@code from .. to - 1}. */
+    private static Optional<Run> within(Run run, long from, long to) {
+        long first = rowAt(run, from);
+        long last = rowAt(run, to);
+        return first >= last
+                ? Optional.empty()
+                : Optional.of(new Run(run.start() + first * run.step(), (int) (last - first), run.step()));
     }
 
     /**

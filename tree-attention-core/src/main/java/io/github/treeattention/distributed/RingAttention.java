@@ -2,6 +2,7 @@ package io.github.treeattention.distributed;
 
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.cache.KvType;
 import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.kernel.AttentionGradients;
@@ -19,7 +20,7 @@ import java.util.Objects;
  * end at the rank that owns the keys.
  *
  * <p>Blocks that a rank's queries cannot see are passed on without being computed, and the ring stops after the last hop
- * that any rank needs: with a sliding window that is soon. How work is shared under a causal mask is the
+ * that any rank needs: with a sliding window or short documents that is soon. How work is shared under a causal mask is the
  * {@link SequenceSplit}'s matter.
  *
  * <p>Queries and keys may be split differently, and be of different length (cross attention, or a chunk of new queries
@@ -33,7 +34,10 @@ public final class RingAttention {
     private final SequenceSplit queries;
     private final SequenceSplit keys;
     private final int rank;
+    private final int mostHops;
     private final RingBlocks ring;
+    private List<Long> documentStarts = List.of();
+    private int lastHop;
     private int batch;
     private List<QueryRun> runs = List.of();
     private ByteBuffer scratch = ByteBuffer.allocateDirect(0);
@@ -43,9 +47,21 @@ public final class RingAttention {
         this(kernel, communicator, spec, split, split);
     }
 
+    /** Keys and values that travel in float32. */
+    public RingAttention(
+            AttentionKernel kernel,
+            Communicator communicator,
+            AttentionSpec spec,
+            SequenceSplit queries,
+            SequenceSplit keys) {
+        this(kernel, communicator, spec, queries, keys, KvType.F32);
+    }
+
     /**
      * @param queries where the queries stand
      * @param keys where the keys stand
+     * @param type in which keys and values go round and are attended to: those given are rounded to it once, this rank's own
+     *     too, so nothing changes where they were of that type before. Gradients stay float32
      * @throws IllegalArgumentException if a split is not for as many ranks as there are, or a causal mask is to compare
      *     positions that go up in different steps
      */
@@ -54,7 +70,8 @@ public final class RingAttention {
             Communicator communicator,
             AttentionSpec spec,
             SequenceSplit queries,
-            SequenceSplit keys) {
+            SequenceSplit keys,
+            KvType type) {
         this.kernel = Objects.requireNonNull(kernel, "kernel");
         this.spec = Objects.requireNonNull(spec, "spec");
         this.queries = Objects.requireNonNull(queries, "queries");
@@ -63,7 +80,9 @@ public final class RingAttention {
         requireEqual("ranks of the queries' split and of the group", queries.worldSize(), communicator.worldSize());
         requireEqual("ranks of the keys' split and of the group", keys.worldSize(), communicator.worldSize());
         Reach.requireComparable(spec, queries, keys);
-        this.ring = new RingBlocks(communicator, spec, keys, Reach.lastHop(spec, queries, keys));
+        this.mostHops = Reach.lastHop(spec, queries, keys, List.of());
+        this.lastHop = mostHops;
+        this.ring = new RingBlocks(communicator, spec, keys, Objects.requireNonNull(type, "type"));
     }
 
     /**
@@ -74,11 +93,10 @@ public final class RingAttention {
      * @throws io.github.treeattention.collective.CollectiveException if a peer dies or stalls
      */
     public void forward(AttentionInputs inputs, AttentionState state) {
-        requireMatching(inputs, state);
+        AttentionInputs whole = begin(inputs, state);
         state.clear();
-        fit(inputs.batch());
-        runs.forEach(run -> run.load(inputs, state));
-        ring.begin(inputs, false);
+        runs.forEach(run -> run.load(whole, state));
+        ring.begin(whole, lastHop, false);
         try {
             for (int hop = 0; hop <= ring.lastHop(); hop++) {
                 ring.passKeysAndValues(hop);
@@ -106,12 +124,11 @@ public final class RingAttention {
      */
     public void backward(
             AttentionInputs inputs, AttentionState state, AttentionState stateGradient, AttentionGradients gradients) {
-        requireMatching(inputs, state);
-        requireMatching(inputs, stateGradient);
+        AttentionInputs whole = begin(inputs, state);
+        requireMatching(whole, stateGradient);
         inputs.requireRoom(spec, queries.slice(rank), keys.slice(rank), gradients);
-        fit(inputs.batch());
-        runs.forEach(run -> run.load(inputs, state, stateGradient, gradients.queries()));
-        ring.begin(inputs, true);
+        runs.forEach(run -> run.load(whole, state, stateGradient, gradients.queries()));
+        ring.begin(whole, lastHop, true);
         try {
             for (int hop = 0; hop <= ring.lastHop(); hop++) {
                 ring.passWithGradients(hop);
@@ -130,6 +147,26 @@ public final class RingAttention {
         runs.forEach(QueryRun::storeGradients);
     }
 
+    /** Checks a call's arguments, and finds out how far its ring goes; the inputs with documents in their mask. */
+    private AttentionInputs begin(AttentionInputs inputs, AttentionState state) {
+        AttentionInputs whole = inputs.documentStarts().isEmpty()
+                ? inputs
+                : new AttentionInputs(
+                        inputs.batch(),
+                        inputs.queries(),
+                        inputs.keys(),
+                        inputs.values(),
+                        inputs.maskOf(queries.slice(rank)),
+                        List.of());
+        requireMatching(whole, state);
+        if (!documentStarts.equals(inputs.documentStarts())) {
+            lastHop = Reach.lastHop(spec, queries, keys, inputs.documentStarts());
+            documentStarts = inputs.documentStarts();
+        }
+        fit(inputs.batch());
+        return whole;
+    }
+
     /** Runs, and a second state for the longest of them where there is more than one block to see. */
     private void fit(int newBatch) {
         if (batch == newBatch) {
@@ -138,13 +175,16 @@ public final class RingAttention {
         batch = newBatch;
         runs = QueryRun.of(kernel, spec, batch, queries.slice(rank));
         int longest = runs.stream().mapToInt(QueryRun::length).max().orElse(0);
-        int bytes = ring.lastHop() == 0 ? 0 : AttentionState.byteLength(batch, spec.heads(), longest, spec.valueDim());
+        int bytes = mostHops == 0 ? 0 : AttentionState.byteLength(batch, spec.heads(), longest, spec.valueDim());
         scratch = ByteBuffer.allocateDirect(bytes);
     }
 
-    /** How many hops the keys and values make: at most {@code worldSize - 1}, fewer if a mask ends them sooner. */
+    /**
+     * How many hops the keys and values make: at most {@code worldSize - 1}, fewer if a sliding window, or in the latest call
+     * documents, end them sooner.
+     */
     public int hops() {
-        return ring.lastHop();
+        return lastHop;
     }
 
     /** When the hops of the latest call ran, on this rank: whether exchange and computation overlapped. */

@@ -26,7 +26,8 @@ final class RingBlocks {
     private final Communicator communicator;
     private final AttentionSpec spec;
     private final SequenceSplit keys;
-    private final int lastHop;
+    private final KvType type;
+    private int lastHop;
     private List<KvBlock> blocks = List.of();
     private int batch;
     private ByteBuffer current = allocate(0);
@@ -38,30 +39,40 @@ final class RingBlocks {
     private long computeEnd;
     private List<RingHop> trace = new ArrayList<>();
 
-    RingBlocks(Communicator communicator, AttentionSpec spec, SequenceSplit keys, int lastHop) {
+    RingBlocks(Communicator communicator, AttentionSpec spec, SequenceSplit keys, KvType type) {
         this.communicator = communicator;
         this.spec = spec;
         this.keys = keys;
-        this.lastHop = lastHop;
+        this.type = type;
     }
 
     int lastHop() {
         return lastHop;
     }
 
-    /** Starts with this rank's own block. */
-    void begin(AttentionInputs inputs, boolean withGradients) {
+    /**
+     * Starts with this rank's own block.
+     *
+     * @throws IllegalArgumentException if a message would not fit 2 GiB
+     */
+    void begin(AttentionInputs inputs, int hops, boolean withGradients) {
+        lastHop = hops;
         if (batch != inputs.batch()) {
             batch = inputs.batch();
             blocks = new ArrayList<>();
             for (int rank = 0; rank < keys.worldSize(); rank++) {
-                blocks.add(new KvBlock(spec, batch, keys.slice(rank), KvType.F32));
+                blocks.add(new KvBlock(spec, batch, keys.slice(rank), type));
             }
         }
         long largest = blocks.stream().mapToLong(KvBlock::bytes).max().orElse(0);
         long gradients = blocks.stream().mapToLong(KvBlock::gradientBytes).max().orElse(0);
-        current = fit(current, largest + (withGradients ? gradients : 0));
-        next = fit(next, largest + (withGradients ? gradients : 0));
+        long message = largest + (withGradients ? gradients : 0);
+        if (message > Integer.MAX_VALUE) {
+            throw new IllegalArgumentException("a block of keys and values and its gradients, which go round in one"
+                    + " message, must fit 2 GiB: want more ranks or a smaller batch, got " + message + " bytes");
+        }
+        current = fit(current, message);
+        next = fit(next, message);
         own = fit(own, withGradients ? gradients : 0);
         next.clear(); // the last call left the lengths of its own messages
         block(0).encode(inputs.keys(), inputs.values(), current.clear());

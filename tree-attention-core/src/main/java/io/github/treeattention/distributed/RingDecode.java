@@ -4,6 +4,7 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.ByteBuffer;
@@ -56,8 +57,9 @@ public final class RingDecode implements DistributedAttention {
         }
         List<KvShard> here = shards;
         for (int hop = 0; hop < worldSize; hop++) {
-            BackgroundExchange exchange =
-                    hop == worldSize - 1 ? null : BackgroundExchange.start("ring-decode-" + rank, this::exchange);
+            BackgroundExchange exchange = hop == worldSize - 1
+                    ? null
+                    : BackgroundExchange.start("ring-decode-" + rank, () -> exchange(shards));
             try {
                 kernel.partial(spec, queries, here, states.get(Math.floorMod(rank - hop, worldSize)));
                 if (exchange != null) {
@@ -88,16 +90,21 @@ public final class RingDecode implements DistributedAttention {
     }
 
     /** Shards differ in length, so the length goes first. */
-    private void exchange() {
+    private void exchange(List<KvShard> like) {
         int worldSize = communicator.worldSize();
         int next = (communicator.rank() + 1) % worldSize;
         int previous = (communicator.rank() + worldSize - 1) % worldSize;
         outgoingLength.putLong(0, outgoing.remaining());
         communicator.sendRecv(outgoingLength, next, incomingLength, previous);
         long length = incomingLength.getLong(0);
-        if (length < 0 || length > Integer.MAX_VALUE) {
-            throw new IllegalStateException(
-                    "a shard of one layer must fit 2 GiB: rank " + previous + " announces " + length);
+        if (!ShardMessage.canHave(length, like)) {
+            throw new CollectiveException(
+                    previous,
+                    "",
+                    "ring decode",
+                    0,
+                    "a shard of one layer is whole pages of at most 2 GiB, and it announces " + length + " bytes",
+                    null);
         }
         if (incoming.capacity() < length) {
             incoming = buffer((int) length);

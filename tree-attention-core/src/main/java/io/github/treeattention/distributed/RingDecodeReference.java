@@ -5,6 +5,7 @@ import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvShard;
+import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.ByteBuffer;
@@ -54,7 +55,7 @@ final class RingDecodeReference implements DistributedAttention {
             int holder = Math.floorMod(rank - hop, worldSize);
             kernel.partial(expanded, queries, decode(shards, spec.heads()), states.get(holder));
             if (hop < worldSize - 1) {
-                pass();
+                pass(spec, shards);
                 communicator.barrier();
             }
         }
@@ -87,7 +88,7 @@ final class RingDecodeReference implements DistributedAttention {
         here.values.flip();
     }
 
-    private void pass() {
+    private void pass(AttentionSpec spec, List<KvShard> like) {
         int worldSize = communicator.worldSize();
         int next = (communicator.rank() + 1) % worldSize;
         int previous = (communicator.rank() + worldSize - 1) % worldSize;
@@ -97,6 +98,7 @@ final class RingDecodeReference implements DistributedAttention {
                 .putLong(8, here.keys.remaining())
                 .putLong(16, here.values.remaining());
         communicator.sendRecv(lengths, next, theirs, previous);
+        requireLengths(spec, like, theirs, previous);
         arriving.places = fit(arriving.places, theirs.getLong(0));
         arriving.keys = fit(arriving.keys, theirs.getLong(8));
         arriving.values = fit(arriving.values, theirs.getLong(16));
@@ -106,6 +108,28 @@ final class RingDecodeReference implements DistributedAttention {
         Blocks arrived = arriving;
         arriving = here;
         here = arrived;
+    }
+
+    /** Announced lengths are looked at before memory is taken for them. */
+    private static void requireLengths(AttentionSpec spec, List<KvShard> like, ByteBuffer lengths, int from) {
+        KvLayout layout = like.get(0).layout();
+        long counts = like.size() * (long) Long.BYTES;
+        long pages = (lengths.getLong(0) - counts) / (2 * Long.BYTES);
+        long keyRows = (long) layout.pageSize() * layout.type().bytes() * spec.heads();
+        if (pages < 0
+                || pages > Integer.MAX_VALUE / (2 * Long.BYTES)
+                || lengths.getLong(0) != counts + pages * 2 * Long.BYTES
+                || lengths.getLong(8) != pages * keyRows * layout.headDim()
+                || lengths.getLong(16) != pages * keyRows * layout.valueDim()) {
+            throw new CollectiveException(
+                    from,
+                    "",
+                    "ring decode",
+                    0,
+                    "a shard is whole pages, and it announces " + lengths.getLong(0) + ", " + lengths.getLong(8)
+                            + " and " + lengths.getLong(16) + " bytes of places, keys and values",
+                    null);
+        }
     }
 
     /** The expanded shards that are here, as views. */

@@ -46,6 +46,13 @@ final class ShardMessage {
         return message.flip();
     }
 
+    /** Whether a message of this length can hold shards like these: counts, and whole pages with their places. */
+    static boolean canHave(long length, List<KvShard> like) {
+        long page = 2L * Long.BYTES + pageBytes(like.get(0).layout());
+        long pages = length - like.size() * (long) Long.BYTES;
+        return length <= Integer.MAX_VALUE && pages >= 0 && pages % page == 0;
+    }
+
     /**
      * The shards in a message, as views of it.
      *

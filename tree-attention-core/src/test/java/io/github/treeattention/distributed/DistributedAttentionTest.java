@@ -15,11 +15,13 @@ import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.cache.SequencePartition;
+import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
 import io.github.treeattention.kernel.AttentionKernel;
 import io.github.treeattention.kernel.AttentionKernels;
 import io.github.treeattention.testkit.Seeds;
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
@@ -158,6 +160,33 @@ class DistributedAttentionTest {
             refused(copy(message).putLong(0, -1), shards);
             refused(copy(message).putLong(0, Long.MAX_VALUE), shards);
             refused(copy(message).putLong(0, 16), shards); // a page less than there are
+        }
+    }
+
+    /** What a peer announces is looked at before memory is taken for it, and the peer is named. */
+    @Test
+    void shouldRefuseLengthsThatNoShardHas() {
+        for (long announced : new long[] {-1, 7, 8 + 100, 1L << 31, 1L << 62, Long.MIN_VALUE}) {
+            Communicator liar = (Communicator) Proxy.newProxyInstance(
+                    getClass().getClassLoader(), new Class<?>[] {Communicator.class}, (proxy, method, args) -> {
+                        if (method.getName().equals("sendRecv")) {
+                            ByteBuffer receive = (ByteBuffer) args[2];
+                            for (int at = 0; at < receive.limit(); at += Long.BYTES) {
+                                receive.putLong(at, announced);
+                            }
+                        }
+                        return switch (method.getName()) {
+                            case "worldSize" -> 2;
+                            case "rank" -> 0;
+                            default -> null;
+                        };
+                    });
+            for (Factory ring : List.<Factory>of(RingDecode::new, RingDecode::reference)) {
+                CollectiveException failure =
+                        assertThrows(CollectiveException.class, () -> attend(liar, KvType.F32, ring));
+                assertEquals(1, failure.failedRank());
+                assertTrue(failure.getMessage().contains("announces " + announced), failure.getMessage());
+            }
         }
     }
 

@@ -9,6 +9,7 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvType;
 import io.github.treeattention.cache.SequencePartition;
 import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.collective.Communicator;
@@ -20,12 +21,15 @@ import io.github.treeattention.kernel.WholeProblem;
 import io.github.treeattention.testkit.Seeds;
 import io.github.treeattention.testkit.Skips;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Outputs and gradients over slices are those of one process, however the sequence is cut. */
@@ -97,6 +101,72 @@ class RingAttentionTest {
         assertThrows(
                 IllegalArgumentException.class,
                 () -> SequenceSplit.zigzag(16, 4).slice(1).documentRanges(0, 3, 3));
+    }
+
+    /** The ring goes as far as any rank has a key of its queries' documents to see, and no further. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 5, 8})
+    void shouldEndWhereDocumentsEnd(int ranks) throws Exception {
+        SplittableRandom random = Seeds.random("RingAttentionTest.documents" + ranks);
+        for (int length : new int[] {1, 13, 33, 70}) {
+            for (SequenceSplit split : splits(random, length, ranks)) {
+                AttentionSpec spec = spec(random);
+                long[] starts = LongStream.concat(LongStream.of(0), random.longs(random.nextInt(length), 1, length + 1L))
+                        .sorted()
+                        .distinct()
+                        .toArray();
+                WholeProblem problem = WholeProblem.packed(random, spec, 1 + random.nextInt(2), length, starts);
+                SlicedRun run = SlicedRun.of(KERNEL, problem, split, split, KvType.F32, starts);
+                String what = "documents from " + Arrays.toString(starts) + ", " + split + " of ";
+                problem.checkState(what, run.state, ranks);
+                problem.checkGradients(what, run.dq, run.dk, run.dv, ranks);
+                assertEquals(lastNeededHop(spec, split, starts), run.hops, what + spec);
+            }
+        }
+    }
+
+    /** Pair by pair. */
+    private static int lastNeededHop(AttentionSpec spec, SequenceSplit split, long[] starts) {
+        int last = 0;
+        int ranks = split.worldSize();
+        for (int rank = 0; rank < ranks; rank++) {
+            for (int hop = 0; hop < ranks; hop++) {
+                for (long query : split.slice(rank).positions()) {
+                    for (long key : split.slice((rank - hop + ranks) % ranks).positions()) {
+                        boolean same = Arrays.stream(starts).allMatch(start -> (start <= query) == (start <= key));
+                        boolean near = spec.slidingWindow() == 0 || query - key < spec.slidingWindow();
+                        boolean sees = !spec.causal() || (key <= query && near);
+                        last = same && sees ? Math.max(last, hop) : last;
+                    }
+                }
+            }
+        }
+        return last;
+    }
+
+    /** 16-bit keys and values go round as they are, in half the bytes; gradients stay float32. */
+    @ParameterizedTest
+    @EnumSource(KvType.class)
+    void shouldPassKeysAndValuesInTheirType(KvType type) throws Exception {
+        SplittableRandom random = Seeds.random("RingAttentionTest.types" + type);
+        for (int ranks : new int[] {1, 2, 3, 8}) {
+            for (SequenceSplit split : splits(random, 33, ranks)) {
+                WholeProblem problem = WholeProblem.ofType(random, spec(random), 2, 33, type);
+                SlicedRun run = SlicedRun.of(KERNEL, problem, split, split, type);
+                problem.checkState(type + ", " + split + " of ", run.state, ranks);
+                problem.checkGradients(type + ", " + split + " of ", run.dq, run.dk, run.dv, ranks);
+            }
+        }
+        AttentionSpec spec = AttentionSpec.of(6, 2, 8).withValueDim(12).withCausal(true);
+        SequenceSplit split = SequenceSplit.zigzag(64, 4);
+        SlicedRun run = SlicedRun.of(KERNEL, WholeProblem.ofType(random, spec, 3, 64, type), split, split, type);
+        long rows = 3L * 2 * (64 / 4) * (8 + 12); // batch, KV heads, keys, dimensions
+        for (int rank = 0; rank < 4; rank++) {
+            assertEquals(3 * rows * type.bytes(), run.forward.get(rank).payloadBytes());
+            assertEquals(
+                    3 * rows * type.bytes() + 4 * rows * Float.BYTES,
+                    run.backward.get(rank).payloadBytes());
+        }
     }
 
     /** Other people's results: PyTorch's, in float64, gradients included. */
@@ -235,12 +305,31 @@ class RingAttentionTest {
                         + " position 3",
                 () -> ring.forward(
                         fine.withMask(AttentionMask.NONE.withKeys(new boolean[2])), AttentionState.empty(1, 2, 3, 4)));
+        refused(
+                "documents are ranges of keys, and a mask has one set of them: want documentStarts or ranges, got both",
+                () -> fine.withMask(AttentionMask.NONE.withRanges(1, 1, 0, 2)).withDocuments(0, 2));
+        refused(
+                "documents must begin at 0 and ascend: got [1]",
+                () -> ring.forward(fine.withDocuments(1), AttentionState.empty(1, 2, 3, 4)));
         AttentionState state = AttentionState.empty(1, 2, 3, 4);
         AttentionGradients small = new AttentionGradients(
                 Queries.allocate(24), List.of(Queries.allocate(11)), List.of(Queries.allocate(12)));
         refused(
                 "gradients of keys of this rank's slice need 12 floats: got 11",
                 () -> ring.backward(fine, state, state, small));
+    }
+
+    /** Keys, values and their gradients are one message in backward: each fits 2 GiB, together they do not. */
+    @Test
+    void shouldRefuseMessagesBeyond2GiBBeforeMemoryIsTaken() {
+        AttentionSpec spec = AttentionSpec.of(8, 8, 128);
+        SequenceSplit split = SequenceSplit.contiguous(new int[] {131_073, 131_073});
+        Communicator one = Communicators.inProcess(2, Duration.ofSeconds(5)).get(0);
+        AttentionInputs inputs = new AttentionInputs(1, Queries.allocate(1), Queries.allocate(1), Queries.allocate(1));
+        refused(
+                "a block of keys and values and its gradients, which go round in one message, must fit 2 GiB: want more"
+                        + " ranks or a smaller batch, got 2147500032 bytes",
+                () -> new RingBlocks(one, spec, split, KvType.F32).begin(inputs, 1, true));
     }
 
     private static void refused(String message, Runnable call) {

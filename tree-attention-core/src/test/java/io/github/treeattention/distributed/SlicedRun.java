@@ -1,7 +1,9 @@
 package io.github.treeattention.distributed;
 
+import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvType;
 import io.github.treeattention.cache.SequenceSlice;
 import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.collective.Communicator;
@@ -30,8 +32,13 @@ final class SlicedRun {
     private final WholeProblem problem;
     private final SequenceSplit queries;
     private final SequenceSplit keys;
+    private final KvType type;
+    private final long[] documentStarts;
 
-    private SlicedRun(WholeProblem problem, SequenceSplit queries, SequenceSplit keys) {
+    private SlicedRun(
+            WholeProblem problem, SequenceSplit queries, SequenceSplit keys, KvType type, long[] documentStarts) {
+        this.type = type;
+        this.documentStarts = documentStarts;
         this.problem = problem;
         this.queries = queries;
         this.keys = keys;
@@ -47,7 +54,21 @@ final class SlicedRun {
 
     static SlicedRun of(AttentionKernel kernel, WholeProblem problem, SequenceSplit queries, SequenceSplit keys)
             throws Exception {
-        SlicedRun run = new SlicedRun(problem, queries, keys);
+        return of(kernel, problem, queries, keys, KvType.F32);
+    }
+
+    /**
+     * @param documentStarts of a packed problem, for the ring to make its mask of; none for the problem's own mask
+     */
+    static SlicedRun of(
+            AttentionKernel kernel,
+            WholeProblem problem,
+            SequenceSplit queries,
+            SequenceSplit keys,
+            KvType type,
+            long... documentStarts)
+            throws Exception {
+        SlicedRun run = new SlicedRun(problem, queries, keys, type, documentStarts);
         int worldSize = keys.worldSize();
         List<Communicator> members = Communicators.inProcess(worldSize, Duration.ofSeconds(30));
         List<Part> parts = Ranks.run(worldSize, rank -> {
@@ -79,13 +100,17 @@ final class SlicedRun {
                 take(problem.values(), batch * kvHeads, problem.keyCount(), valueDim, myKeys, 0),
                 problem.mask(Arrays.stream(mine.positions())
                         .mapToInt(position -> (int) (position - problem.firstQuery()))
-                        .toArray()));
+                        .toArray()),
+                List.of());
+        if (documentStarts.length > 0) {
+            inputs = inputs.withMask(AttentionMask.NONE).withDocuments(documentStarts);
+        }
         AttentionState state = AttentionState.empty(batch, heads, mine.length(), valueDim);
         AttentionState stateGradient = AttentionState.empty(batch, heads, mine.length(), valueDim);
         FloatBuffer gradient = take(
                 problem.stateGradient(), batch * heads, problem.queryCount(), valueDim + 1, mine, problem.firstQuery());
         stateGradient.rows().put(0, gradient, 0, gradient.capacity());
-        RingAttention ring = new RingAttention(kernel, member, problem.spec(), queries, keys);
+        RingAttention ring = new RingAttention(kernel, member, problem.spec(), queries, keys, type);
         ring.forward(inputs, state);
         Traffic forward = member.traffic();
         AttentionGradients gradients = zeros(batch, heads * mine.length() * headDim, kvHeads * myKeys.length());

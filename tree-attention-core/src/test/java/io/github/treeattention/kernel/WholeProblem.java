@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.cache.KvType;
+import io.github.treeattention.cache.SequenceSplit;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -55,7 +56,23 @@ public final class WholeProblem {
     /** Keys at positions from 0 on, float32, no mask but the spec's. */
     public static WholeProblem random(
             SplittableRandom random, AttentionSpec spec, int batch, int queries, long firstQuery, int keys) {
-        return build(random, spec, batch, queries, firstQuery, keys, Tables.NONE);
+        return build(random, spec, batch, queries, firstQuery, keys, Tables.NONE, KvType.F32);
+    }
+
+    /** Self-attention whose keys and values are numbers that a type can hold. */
+    public static WholeProblem ofType(SplittableRandom random, AttentionSpec spec, int batch, int length, KvType type) {
+        return build(random, spec, batch, length, 0, length, Tables.NONE, type);
+    }
+
+    /** Self-attention of packed documents, the same in every batch row. */
+    public static WholeProblem packed(
+            SplittableRandom random, AttentionSpec spec, int batch, int length, long... documentStarts) {
+        long[] one = SequenceSplit.zigzag(length, 1).slice(0).documentRanges(documentStarts);
+        long[] ranges = new long[batch * one.length];
+        for (int b = 0; b < batch; b++) {
+            System.arraycopy(one, 0, ranges, b * one.length, one.length);
+        }
+        return build(random, spec, batch, length, 0, length, new Tables(null, ranges, null), KvType.F32);
     }
 
     /** The same with padding, ranges of packed documents and a bias, some of them. */
@@ -89,7 +106,7 @@ public final class WholeProblem {
                 random.nextBoolean() ? visible : null,
                 random.nextBoolean() ? ranges : null,
                 withBias && random.nextBoolean() ? bias : null);
-        return build(random, spec, batch, queries, firstQuery, keys, tables);
+        return build(random, spec, batch, queries, firstQuery, keys, tables, KvType.F32);
     }
 
     private static WholeProblem build(
@@ -99,15 +116,16 @@ public final class WholeProblem {
             int queries,
             long firstQuery,
             int keys,
-            Tables tables) {
+            Tables tables,
+            KvType type) {
         long[] positions = new long[keys];
         Arrays.setAll(positions, j -> j);
         List<AttentionCase.Keys> rows = new ArrayList<>();
         for (int b = 0; b < batch; b++) {
             rows.add(new AttentionCase.Keys(
                     positions,
-                    floats(random, spec.kvHeads() * keys * spec.headDim()),
-                    floats(random, spec.kvHeads() * keys * spec.valueDim())));
+                    stored(floats(random, spec.kvHeads() * keys * spec.headDim()), type),
+                    stored(floats(random, spec.kvHeads() * keys * spec.valueDim()), type)));
         }
         long[] firstPositions = new long[batch];
         Arrays.fill(firstPositions, firstQuery);
@@ -269,6 +287,13 @@ public final class WholeProblem {
             largest = Math.max(largest, Double.isNaN(error) ? Double.POSITIVE_INFINITY : Math.abs(error));
         }
         return largest;
+    }
+
+    private static float[] stored(float[] values, KvType type) {
+        for (int i = 0; type != KvType.F32 && i < values.length; i++) {
+            values[i] = type.decode16(type.encode16(values[i]));
+        }
+        return values;
     }
 
     private static float[] floats(SplittableRandom random, int count) {
