@@ -111,7 +111,8 @@ class RingAttentionTest {
         for (int length : new int[] {1, 13, 33, 70}) {
             for (SequenceSplit split : splits(random, length, ranks)) {
                 AttentionSpec spec = spec(random);
-                long[] starts = LongStream.concat(LongStream.of(0), random.longs(random.nextInt(length), 1, length + 1L))
+                long[] starts = LongStream.concat(
+                                LongStream.of(0), random.longs(random.nextInt(length), 1, length + 1L))
                         .sorted()
                         .distinct()
                         .toArray();
