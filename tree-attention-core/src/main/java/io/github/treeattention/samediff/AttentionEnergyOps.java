@@ -1,6 +1,8 @@
 package io.github.treeattention.samediff;
 
 import java.util.Arrays;
+import java.util.Objects;
+import java.util.stream.Stream;
 import org.nd4j.autodiff.samediff.SDVariable;
 import org.nd4j.autodiff.samediff.SameDiff;
 import org.nd4j.linalg.factory.Nd4j;
@@ -29,9 +31,13 @@ public final class AttentionEnergyOps {
     public static SDVariable energy(
             SDVariable q, SDVariable k, SDVariable v, SDVariable zeta, SDVariable keyMask, AttentionOptions options) {
         TreeAttentionOps.init();
-        Tilted tilted = Tilted.of(q, k, v, zeta, options);
-        SDVariable[] inputs = TreeAttentionOps.inputs(tilted.q, tilted.k, v, keyMask);
-        return new TreeAttentionEnergyOp(q.getSameDiff(), inputs, tilted.options).outputVariable();
+        boolean source = zeta != null;
+        if (source) {
+            requireSourceOptions(q, options);
+        }
+        SDVariable[] inputs =
+                Stream.of(q, k, v, zeta, keyMask).filter(Objects::nonNull).toArray(SDVariable[]::new);
+        return new TreeAttentionEnergyOp(q.getSameDiff(), inputs, options, source).outputVariable();
     }
 
     /**
@@ -116,19 +122,26 @@ public final class AttentionEnergyOps {
         return shape[axis];
     }
 
-    /** Queries with the source behind them, keys with the values behind them. */
-    private record Tilted(SDVariable q, SDVariable k, AttentionOptions options) {
+    private static void requireSourceOptions(SDVariable q, AttentionOptions options) {
+        if (options.softCap() > 0) {
+            throw new IllegalArgumentException(
+                    "a source does not go with a soft-cap: want softCap=0 or zeta=null, got " + options.softCap());
+        }
+        scale(q, options); // the gradient's graph needs it
+    }
+
+    /** Queries with the source behind them, keys with the values behind them: attention whose lse is the energy. */
+    record Tilted(SDVariable scaled, double scale, SDVariable q, SDVariable k, AttentionOptions options) {
         static Tilted of(SDVariable q, SDVariable k, SDVariable v, SDVariable zeta, AttentionOptions options) {
             if (zeta == null) {
-                return new Tilted(q, k, options);
+                return new Tilted(q, 1, q, k, options);
             }
-            if (options.softCap() > 0) {
-                throw new IllegalArgumentException(
-                        "a source does not go with a soft-cap: want softCap=0 or zeta=null, got " + options.softCap());
-            }
+            requireSourceOptions(q, options);
             SameDiff graph = q.getSameDiff();
+            double scale = AttentionEnergyOps.scale(q, options);
+            SDVariable scaled = q.mul(scale);
             return new Tilted(
-                    graph.concat(3, q.mul(scale(q, options)), zeta), graph.concat(3, k, v), options.withScale(1));
+                    scaled, scale, graph.concat(3, scaled, zeta), graph.concat(3, k, v), options.withScale(1));
         }
     }
 }

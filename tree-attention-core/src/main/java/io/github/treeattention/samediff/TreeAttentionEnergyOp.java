@@ -1,27 +1,28 @@
 package io.github.treeattention.samediff;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.nd4j.autodiff.samediff.SDVariable;
 import org.nd4j.autodiff.samediff.SameDiff;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
-import org.nd4j.linalg.factory.Nd4j;
-import org.nd4j.linalg.indexing.NDArrayIndex;
+import org.nd4j.linalg.api.ops.impl.shape.bp.ConcatBp;
 
 /**
- * The log-sum-exp of attention's scores alone, {@code q, k, v[, keyMask] -> lse}: see {@link AttentionEnergyOps}. Public
- * because SameDiff makes it by reflection when it loads a graph.
+ * The energy, {@code q, k, v[, zeta][, keyMask] -> F}: see {@link AttentionEnergyOps}. Public because SameDiff makes it by
+ * reflection when it loads a graph.
  */
 public final class TreeAttentionEnergyOp extends AttentionOp {
     static final String NAME = "tree_attention_energy";
-    /** The lse reads no values, and attention some: as few as kernels are fast with. */
-    private static final long ENOUGH = 8;
+    private static final int SOURCE = 3;
 
     /** For SameDiff, which fills in the arguments. */
     public TreeAttentionEnergyOp() {}
 
-    TreeAttentionEnergyOp(SameDiff graph, SDVariable[] inputs, AttentionOptions options) {
+    /** @param source whether the input after {@code v} is {@code zeta} */
+    TreeAttentionEnergyOp(SameDiff graph, SDVariable[] inputs, AttentionOptions options, boolean source) {
         super(graph, inputs, options);
+        addIArgument(source ? 1 : 0);
     }
 
     @Override
@@ -47,25 +48,44 @@ public final class TreeAttentionEnergyOp extends AttentionOp {
 
     @Override
     void run(List<INDArray> inputs, List<INDArray> outputs) {
-        INDArray v = inputs.get(2);
-        INDArray some = v.get(
-                NDArrayIndex.all(),
-                NDArrayIndex.all(),
-                NDArrayIndex.all(),
-                NDArrayIndex.interval(0, Math.min(ENOUGH, v.size(3))));
-        AttentionProblem problem = AttentionProblem.of(
-                inputs.get(0), inputs.get(1), some, inputs.size() > 3 ? inputs.get(3) : null, options());
-        INDArray lse = outputs.get(0);
-        try (INDArray out = Nd4j.createUninitialized(lse.dataType(), problem.outShape(), 'c')) {
-            ArrayAttention.forward(problem, out, lse);
-        }
+        INDArray zeta = hasSource() ? inputs.get(SOURCE) : null;
+        SourceEnergy.run(
+                inputs.get(0), inputs.get(1), inputs.get(2), zeta, optional(inputs, mask()), options(), outputs.get(0));
     }
 
     /** The gradient comes from the state, so out and lse are computed once more in the gradient's graph. */
     @Override
     public List<SDVariable> doDiff(List<SDVariable> gradients) {
-        SDVariable[] again = new TreeAttentionLseOp(sameDiff, args(), options()).outputVariables();
+        if (!hasSource()) {
+            return differentiate(args(), options(), gradients.get(0));
+        }
+        SDVariable q = arg(0);
+        SDVariable k = arg(1);
+        SDVariable v = arg(2);
+        SDVariable zeta = arg(SOURCE);
+        AttentionEnergyOps.Tilted tilted = AttentionEnergyOps.Tilted.of(q, k, v, zeta, options());
+        SDVariable[] inputs =
+                TreeAttentionOps.inputs(tilted.q(), tilted.k(), v, mask() < args().length ? arg(mask()) : null);
+        List<SDVariable> wide = differentiate(inputs, tilted.options(), gradients.get(0));
+        SDVariable[] ofQueries = new ConcatBp(sameDiff, 3, tilted.scaled(), zeta, wide.get(0)).outputVariables();
+        SDVariable[] ofKeys = new ConcatBp(sameDiff, 3, k, v, wide.get(1)).outputVariables();
+        List<SDVariable> all =
+                new ArrayList<>(List.of(ofQueries[0].mul(tilted.scale()), ofKeys[0], ofKeys[1], ofQueries[1]));
+        all.addAll(wide.subList(SOURCE, wide.size())); // the mask's, where there is one
+        return all;
+    }
+
+    private List<SDVariable> differentiate(SDVariable[] inputs, AttentionOptions options, SDVariable gradient) {
+        SDVariable[] again = new TreeAttentionLseOp(sameDiff, inputs, options).outputVariables();
         return TreeAttentionBpOp.differentiate(
-                sameDiff, args(), options(), again[0], again[1], sameDiff.zerosLike(again[0]), gradients.get(0));
+                sameDiff, inputs, options, again[0], again[1], sameDiff.zerosLike(again[0]), gradient);
+    }
+
+    private boolean hasSource() {
+        return numIArguments() > OPTION_INTEGERS && getIArgument(OPTION_INTEGERS) != 0;
+    }
+
+    private int mask() {
+        return hasSource() ? SOURCE + 1 : SOURCE;
     }
 }

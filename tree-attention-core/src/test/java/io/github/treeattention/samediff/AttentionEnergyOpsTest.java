@@ -17,6 +17,7 @@ import io.github.treeattention.testkit.Skips;
 import java.io.File;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.LongStream;
@@ -249,6 +250,50 @@ class AttentionEnergyOpsTest {
         }
     }
 
+    /** The energy over keys that a mask leaves is that over these keys alone; what it hides is not read. */
+    @Test
+    void hiddenKeysShouldNotCount() {
+        INDArray keyMask = Nd4j.ones(DataType.DOUBLE, 2, 13);
+        INDArray hiddenKeys = k.dup();
+        INDArray hiddenValues = v.dup();
+        for (int j = 9; j < 13; j++) {
+            keyMask.getColumn(j).assign(0);
+            for (INDArray array : List.of(hiddenKeys, hiddenValues)) {
+                array.get(NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.point(j), NDArrayIndex.all())
+                        .assign(Double.NaN);
+            }
+        }
+        INDArray fewKeys =
+                k.get(NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.interval(0, 9), NDArrayIndex.all());
+        INDArray fewValues =
+                v.get(NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.interval(0, 9), NDArrayIndex.all());
+        AttentionOptions options = CAUSAL.withQueryOffset(8);
+        for (INDArray source : new INDArray[] {zeta, null}) {
+            INDArray alone = Nd4j.create(DataType.DOUBLE, 2, 4, 5);
+            SourceEnergy.run(q, fewKeys, fewValues, source, null, options, alone);
+            INDArray masked = Nd4j.create(DataType.DOUBLE, 2, 4, 5);
+            SourceEnergy.run(q, hiddenKeys, hiddenValues, source, keyMask, options, masked);
+            assertEquals(0, difference(alone, masked), EXACT);
+        }
+    }
+
+    /** Blocks of 32 queries, the last of which overlaps the one before, are one block. */
+    @Test
+    void blocksOfQueriesShouldNotShow() {
+        for (int queries : new int[] {1, 31, 33, 64, 127}) {
+            INDArray manyQueries = Nd4j.randn(DataType.DOUBLE, 2, 4, queries, 3);
+            INDArray manySources = Nd4j.randn(DataType.DOUBLE, 2, 4, queries, 2);
+            INDArray keyMask = Nd4j.ones(DataType.DOUBLE, 2, 13);
+            keyMask.putScalar(1, 2, 0);
+            AttentionOptions options = CAUSAL.withQueryOffset(0).withSlidingWindow(queries);
+            INDArray whole = Nd4j.create(DataType.DOUBLE, 2, 4, queries);
+            SourceEnergy.run(manyQueries, k, v, manySources, keyMask, options, whole);
+            INDArray inBlocks = Nd4j.create(DataType.DOUBLE, 2, 4, queries);
+            SourceEnergy.run(manyQueries, k, v, manySources, keyMask, options, inBlocks, 1);
+            assertEquals(0, difference(whole, inBlocks), EXACT, "queries=" + queries);
+        }
+    }
+
     @Test
     void badInputShouldNameRuleWantedAndGot() {
         Graph g = Graph.of(q, k, v, zeta);
@@ -260,6 +305,10 @@ class AttentionEnergyOpsTest {
                 "the gradient in q is the mean key only without a soft-cap: want softCap=0, got 4.0; differentiate"
                         + " energy(...) instead",
                 refused(() -> AttentionEnergyOps.queryGradient(g.q, g.k, g.v, null, null, capped)));
+        INDArray narrow = zeta.dup().reshape('c', 2, 4, 10, 1);
+        assertEquals(
+                "zeta must be [batch, heads, queries, valueDim]: want [2, 4, 5, 2], got [2, 4, 10, 1]",
+                refused(() -> SourceEnergy.run(q, k, v, narrow, null, CAUSAL, Nd4j.create(DataType.DOUBLE, 2, 4, 5))));
         SDVariable open = g.graph.placeHolder("open", DataType.DOUBLE, -1, -1, -1, -1);
         assertEquals(
                 "q's headDim, for the default scale, must be known while the graph is built: want [batch, heads,"

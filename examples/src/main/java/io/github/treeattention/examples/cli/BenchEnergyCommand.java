@@ -21,11 +21,11 @@ import picocli.CommandLine.Spec;
         name = "energy",
         mixinStandardHelpOptions = true,
         description = {
-            "Times one evaluation of the energy beside one forward attention of the same shape: causal, as many"
-                    + " queries as",
-            "keys, float32, on the best usable kernel, in turn. At zeta = 0 the energy comes with its gradient,"
-                    + " attention;",
-            "with a source it is the value alone. docs/energy.md says what these are."
+            "Times one evaluation of the energy beside one forward attention of the same shape, in a SameDiff graph:"
+                    + " causal,",
+            "as many queries as keys, float32, on the best usable kernel, in turn. At zeta = 0 the energy comes with"
+                    + " its",
+            "gradient, attention; with a source it is the value alone. docs/energy.md says what these are."
         },
         footer = {"", "Example:", "  treeattn bench energy --heads 32 --kv-heads 8 --dim 128 --length 2048"})
 final class BenchEnergyCommand implements Callable<Integer> {
@@ -77,7 +77,7 @@ final class BenchEnergyCommand implements Callable<Integer> {
         List<Row> rows = new ArrayList<>();
         for (int length : lengths) {
             EnergyCost shape = new EnergyCost(heads, kvHeads, dim, length);
-            EnergyCost.Times times = shape.time(kernel, runs);
+            EnergyCost.Times times = shape.time(runs);
             rows.add(new Row(
                     kernel.description(),
                     shape,
