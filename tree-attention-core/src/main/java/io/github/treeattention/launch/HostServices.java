@@ -48,7 +48,7 @@ final class HostServices implements AutoCloseable {
             if (environment.rank() == 0) {
                 services.startCoordinator(settings);
             }
-            if (environment.dataPlane().usesSharedMemory() && environment.localWorldSize() > 1) {
+            if (environment.dataPlane().needsDriver(environment.localWorldSize(), environment.worldSize())) {
                 services.shareMemory(settings.joinDeadline());
             }
             return services;
@@ -98,7 +98,9 @@ final class HostServices implements AutoCloseable {
         Path path = environment.aeronDirectory().toAbsolutePath().getParent();
         if (environment.localRank() == 0) {
             JobDirectory.sweep(path.getParent());
-            long bytes = SharedMemory.requiredBytes(environment.localWorldSize());
+            long bytes = environment
+                    .dataPlane()
+                    .requiredBytes(environment.localWorldSize(), environment.worldSize());
             directory = JobDirectory.create(path, bytes);
             driver = DriverProcess.start(System.getProperty("java.class.path"), directory.aeron());
             driver.awaitReady(directory.aeron(), deadline);

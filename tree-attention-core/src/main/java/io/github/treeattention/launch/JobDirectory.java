@@ -99,10 +99,10 @@ final class JobDirectory implements AutoCloseable {
     }
 
     /** Where the directory of a run is on this host, for ranks that must find it by the run's name alone. */
-    static Path pathOf(String jobId, int ranks) {
+    static Path pathOf(String jobId, long neededBytes) {
         // Hosts that are namespaces of one machine may share the parent.
         String namespace = HostIdentity.networkNamespace().replaceAll("\\D", "");
-        return parentFor(SharedMemory.requiredBytes(ranks)).resolve(prefix() + jobId + "." + namespace);
+        return parentFor(neededBytes).resolve(prefix() + jobId + "." + namespace);
     }
 
     static JobDirectory create(Path path, long neededBytes) throws IOException {

@@ -44,7 +44,9 @@ record NodePlan(
 
     /** Bytes of shared memory that this host needs. */
     long neededBytes() {
-        return dataPlane.usesSharedMemory() ? SharedMemory.requiredBytes(localWorldSize) + program.input().length : 0;
+        return dataPlane.usesSharedMemory()
+                ? dataPlane.requiredBytes(localWorldSize, worldSize) + program.input().length
+                : 0;
     }
 
     void write(DataOutputStream out) throws IOException {

@@ -108,6 +108,8 @@ public record RankEnvironment(
         Map<String, String> environment = SchedulerVariables.translate(variables);
         boolean launched = environment.containsKey(AERON_DIR);
         int localWorldSize = integer(environment, LOCAL_WORLD_SIZE);
+        int worldSize = integer(environment, WORLD_SIZE);
+        DataPlaneOptions dataPlane = DataPlaneOptions.from(environment);
         String masterAddress = text(environment, MASTER_ADDR);
         int masterPort = launched || environment.containsKey(MASTER_PORT)
                 ? integer(environment, MASTER_PORT)
@@ -118,7 +120,7 @@ public record RankEnvironment(
                 : OneOfSeveral.jobId(token, masterAddress, masterPort);
         return new RankEnvironment(
                 integer(environment, RANK),
-                integer(environment, WORLD_SIZE),
+                worldSize,
                 integer(environment, LOCAL_RANK),
                 localWorldSize,
                 masterAddress,
@@ -127,11 +129,12 @@ public record RankEnvironment(
                 token,
                 launched
                         ? Path.of(text(environment, AERON_DIR))
-                        : JobDirectory.pathOf(jobId, localWorldSize).resolve("aeron"),
+                        : JobDirectory.pathOf(jobId, dataPlane.requiredBytes(localWorldSize, worldSize))
+                                .resolve("aeron"),
                 Duration.ofMillis(
                         environment.containsKey(EXIT_AFTER_ABORT) ? integer(environment, EXIT_AFTER_ABORT) : 0),
                 launched,
-                DataPlaneOptions.from(environment));
+                dataPlane);
     }
 
     /** The variables that {@link #from} reads back to an equal value. */

@@ -98,9 +98,13 @@ public final class RankSession implements AutoCloseable {
     }
 
     private String openLinks(InetAddress local) throws IOException {
-        boolean alone = environment.localWorldSize() == environment.worldSize();
         links = DataPlane.open(
-                environment.dataPlane(), environment.aeronDirectory(), Token.of(environment.token()), local, alone);
+                environment.dataPlane(),
+                environment.aeronDirectory(),
+                Token.of(environment.token()),
+                local,
+                environment.localWorldSize(),
+                environment.worldSize());
         return links.endpoints();
     }
 

@@ -128,7 +128,7 @@ class RankEnvironmentTest {
                         .withNetworkInterface("eth1"),
                 RankEnvironment.from(scheduled).dataPlane());
         scheduled.put("TREEATTN_TRANSPORT", "pigeon");
-        assertEquals("TREEATTN_TRANSPORT must be one of [auto, tcp]: got 'pigeon'", message(scheduled));
+        assertEquals("TREEATTN_TRANSPORT must be one of [auto, udp, tcp, tcp-only]: got 'pigeon'", message(scheduled));
     }
 
     @Test

@@ -172,7 +172,7 @@ class SeveralHostsTest {
         for (int node = 0; node < 2; node++) {
             Launcher launcher = launcher("loop", "200")
                     .oneOfSeveral(node, master, "a secret of both")
-                    .dataPlane(DataPlaneOptions.defaults().withLinks(DataPlaneOptions.Links.TCP))
+                    .dataPlane(DataPlaneOptions.defaults().withLinks(DataPlaneOptions.Links.TCP_ONLY))
                     .build();
             results.add(CompletableFuture.supplyAsync(() -> {
                 try {

@@ -1,5 +1,6 @@
 package io.github.treeattention.examples.cli;
 
+import io.github.treeattention.collective.dataplane.DataPlaneOptions;
 import io.github.treeattention.examples.DecoderOptions;
 import io.github.treeattention.examples.bench.DecodeRank;
 import java.util.Arrays;
@@ -31,6 +32,14 @@ final class DashedNames {
         @Override
         public RankSettings.Strategy convert(String text) {
             return parse(RankSettings.Strategy.class, text);
+        }
+    }
+
+    /** For {@code --transport}. */
+    static final class LinkNames implements ITypeConverter<DataPlaneOptions.Links> {
+        @Override
+        public DataPlaneOptions.Links convert(String text) {
+            return parse(DataPlaneOptions.Links.class, text);
         }
     }
 

@@ -52,8 +52,10 @@ final class LinkOptions {
 
     @Option(
             names = "--transport",
-            paramLabel = "auto|tcp",
-            description = "auto: shared memory inside hosts, TCP between them. tcp: TCP everywhere. Default: auto.")
+            paramLabel = "auto|udp|tcp|tcp-only",
+            converter = DashedNames.LinkNames.class,
+            description = "Links between hosts: Aeron UDP (encrypted by the run's token) or TCP, with shared memory inside"
+                    + " hosts; tcp-only: TCP everywhere. Default: auto, what is faster at the start of the run.")
     private DataPlaneOptions.Links transport;
 
     @Option(
@@ -160,19 +162,18 @@ final class LinkOptions {
 
     /** What the environment says, unless an option says something else. */
     DataPlaneOptions dataPlane() {
-        DataPlaneOptions options;
         try {
-            options = DataPlaneOptions.from(System.getenv());
+            DataPlaneOptions options = DataPlaneOptions.from(System.getenv());
+            if (transport != null) {
+                options = options.withLinks(transport);
+            }
+            if (networkInterface != null) {
+                options = options.withNetworkInterface(networkInterface);
+            }
+            return tlsKeystore == null ? options : options.withTls(tlsKeystore.toAbsolutePath(), options.tlsPassword());
         } catch (IllegalArgumentException e) {
             throw new InputException(e.getMessage(), e);
         }
-        if (transport != null) {
-            options = options.withLinks(transport);
-        }
-        if (networkInterface != null) {
-            options = options.withNetworkInterface(networkInterface);
-        }
-        return tlsKeystore == null ? options : options.withTls(tlsKeystore.toAbsolutePath(), options.tlsPassword());
     }
 
     String masterAddress() {

@@ -21,6 +21,8 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Two hosts with two ranks each, as network namespaces: a real network path, real processes, no shared memory between. */
 @Tag("multiprocess")
@@ -29,12 +31,10 @@ class NamespacesTest {
     private static final Path KJV =
             Path.of("..", "models", "kjv-llama").toAbsolutePath().normalize();
     private static final String HOSTS = String.join(":2,", Namespaces.ADDRESSES) + ":2";
-    /** 32 heads x 128 and lse, as one frame of header and length. */
-    private static final int MESSAGE = 32 * (128 + 1) * Float.BYTES;
+    /** 32 heads x 128 and lse, after a header. */
+    private static final int FRAME = 32 * (128 + 1) * Float.BYTES + 32;
 
-    private static final int FRAME = MESSAGE + 32 + 4;
-    /** Ethernet, IPv4, TCP with time stamps. */
-    private static final int PACKET_HEADERS = 14 + 20 + 32;
+    private static final int ROUNDS = 300;
 
     @TempDir
     private Path directory;
@@ -74,8 +74,9 @@ class NamespacesTest {
         }
     }
 
-    @Test
-    void shouldGenerateTheTokensOfOneProcess() throws Exception {
+    @ParameterizedTest
+    @ValueSource(strings = {"tcp", "udp"})
+    void shouldGenerateTheTokensOfOneProcess(String transport) throws Exception {
         JsonNode golden = new ObjectMapper().readTree(Files.readString(KJV.resolve("greedy_0.json")));
         int prompt = golden.get("prompt_ids").size();
         List<String> wanted = new ArrayList<>();
@@ -85,6 +86,8 @@ class NamespacesTest {
         String ids = output(
                 namespaces.treeattn(
                         "generate",
+                        "--transport",
+                        transport,
                         "--model",
                         KJV.toString(),
                         "--prompt",
@@ -101,29 +104,54 @@ class NamespacesTest {
     }
 
     @Test
-    void shouldSendOneMessagePerHostAndDirection() throws Exception {
-        int rounds = 300;
+    void shouldSendOneMessagePerHostAndDirectionOverTcp() throws Exception {
+        // Ethernet, IPv4, TCP with time stamps.
+        Matcher sent = count("tcp");
+        long payload = Long.parseLong(sent.group(1)) - (14 + 20 + 32) * Long.parseLong(sent.group(2));
+        long formula = (long) ROUNDS * (FRAME + 4);
+        System.out.println("across hosts: " + payload + " bytes of TCP, formula " + formula + ", " + sent.group());
+        assertTrue(payload >= formula - 200 && payload <= formula + besides(sent), () -> payload + " against " + formula);
+    }
+
+    @Test
+    void shouldSendOneMessagePerHostAndDirectionOverUdp() throws Exception {
+        Matcher sent = count("udp");
+        long bytes = Long.parseLong(sent.group(1));
+        // Number and tag of the encryption; 12 datagrams of 1440 bytes at most, each after a header of Aeron's, filled up
+        // to 32 bytes; Ethernet, IPv4, UDP.
+        int message = FRAME + 24;
+        int datagrams = (message + 1439) / 1440;
+        long formula = (long) ROUNDS * ((message + 32 * datagrams + 31) / 32 * 32 + 42 * datagrams);
+        System.out.println("across hosts: " + bytes + " bytes by Aeron UDP, formula " + formula + ", " + sent.group());
+        // Besides: what each side says of what it has read, at least for every quarter of a window of 1/2 MiB, and every
+        // 200 ms for each link; heartbeats of links every 100 ms; each less than 100 bytes.
+        long links = (Long.parseLong(sent.group(3)) / 100 + 4) * 8 * 100;
+        assertTrue(bytes >= formula - 2_000 && bytes <= formula * 1.1 + links + besides(sent), () -> bytes + " against " + formula);
+    }
+
+    /** Bytes, packets and milliseconds of the rounds. */
+    private Matcher count(String transport) throws Exception {
         String lines = output(
                 namespaces.treeattn(
                         "launch",
+                        "--transport",
+                        transport,
                         "--hosts",
                         HOSTS,
                         "--",
                         CountingRank.class.getName(),
                         namespaces.link(0),
-                        Integer.toString(rounds)),
+                        Integer.toString(ROUNDS)),
                 0);
         Matcher counted = Pattern.compile("sent (\\d+) bytes in (\\d+) packets over (\\d+) ms on 2 hosts")
                 .matcher(lines);
         assertTrue(counted.find(), () -> lines + errors());
-        long payload = Long.parseLong(counted.group(1)) - PACKET_HEADERS * Long.parseLong(counted.group(2));
-        long formula = (long) rounds * FRAME;
-        // Besides: heartbeats to two ranks, four a second of less than 100 bytes, two barriers, now and then an ARP
-        // packet.
-        long besides = (Long.parseLong(counted.group(3)) / 250 + 4) * 2 * 100 + 1_000;
-        System.out.println(
-                "across hosts: " + payload + " bytes of payload, formula " + formula + ", " + counted.group());
-        assertTrue(payload >= formula - 200 && payload <= formula + besides, () -> payload + " against " + formula);
+        return counted;
+    }
+
+    /** Heartbeats to two ranks, four a second of less than 100 bytes, two barriers, now and then an ARP packet. */
+    private static long besides(Matcher sent) {
+        return (Long.parseLong(sent.group(3)) / 250 + 4) * 2 * 100 + 1_000;
     }
 
     @Test

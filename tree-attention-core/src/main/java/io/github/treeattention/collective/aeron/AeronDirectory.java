@@ -18,7 +18,7 @@ final class AeronDirectory {
 
     /** Of one directed link: Aeron rotates through three terms. */
     static long linkBytes() {
-        return 3L * AeronLink.TERM_LENGTH + LOG_OVERHEAD_BYTES;
+        return 3L * IpcLink.TERM_LENGTH + LOG_OVERHEAD_BYTES;
     }
 
     static long requiredBytes(int worldSize) {

@@ -1,136 +1,59 @@
 package io.github.treeattention.collective.aeron;
 
-import io.aeron.Aeron;
 import io.aeron.ExclusivePublication;
 import io.aeron.Image;
-import io.aeron.Publication;
 import io.aeron.Subscription;
-import io.aeron.logbuffer.FragmentHandler;
-import io.aeron.logbuffer.Header;
 import io.github.treeattention.collective.Transport;
 import io.github.treeattention.collective.TransportException;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import org.agrona.DirectBuffer;
-import org.agrona.concurrent.UnsafeBuffer;
 
-/** Both directions between this member and one other. A frame is one Aeron fragment, so it is never reassembled. */
-final class AeronLink {
-    static final int TERM_LENGTH = 1 << 20;
-    private static final int MTU = 32 << 10;
-    private static final int AERON_HEADER_LENGTH = 32;
-    static final int MAX_FRAME_LENGTH = MTU - AERON_HEADER_LENGTH;
-    private static final String PUBLICATION = "aeron:ipc?term-length=" + TERM_LENGTH + "|mtu=" + MTU;
-    private static final String SUBSCRIPTION = "aeron:ipc";
+/** Both directions between this member and one other. */
+abstract class AeronLink {
+    final int peer;
+    final String host;
 
-    private final int peer;
-    private final String host;
-    private final UnsafeBuffer headerView = new UnsafeBuffer();
-    private final UnsafeBuffer payloadView = new UnsafeBuffer();
-    private final FragmentHandler onFragment = this::onFragment;
-
-    private ExclusivePublication publication;
-    private Subscription subscription;
+    ExclusivePublication publication;
+    Subscription subscription;
     /** Set on Aeron's conductor thread. */
-    private volatile boolean peerSeen;
-
-    private Transport.FrameHandler handler;
-    private RuntimeException failure;
-    private Error error;
-    private ByteBuffer log;
-    private ByteBuffer frame;
+    volatile boolean peerSeen;
 
     AeronLink(int peer, String host) {
         this.peer = peer;
         this.host = host;
     }
 
-    int peer() {
-        return peer;
-    }
-
-    void subscribe(Aeron aeron, int streamId) {
-        subscription = aeron.addSubscription(SUBSCRIPTION, streamId, image -> peerSeen = true, null);
-    }
-
-    void publish(Aeron aeron, int streamId) {
-        publication = aeron.addExclusivePublication(PUBLICATION, streamId);
-    }
-
     /** Whether the peer has joined, even if it has left again. It subscribes before it publishes, so both ways work then. */
-    boolean isConnected() {
-        return peerSeen && (publication.isConnected() || subscription.hasNoImages());
+    final boolean isConnected() {
+        return peerSeen && (publication.isConnected() || peerHasLeft());
     }
 
-    boolean offer(ByteBuffer header, ByteBuffer payload) {
-        headerView.wrap(header, header.position(), header.remaining());
-        long result;
-        if (payload.hasRemaining()) {
-            payloadView.wrap(payload, payload.position(), payload.remaining());
-            result = publication.offer(
-                    headerView, 0, headerView.capacity(), payloadView, 0, payloadView.capacity(), null);
-        } else {
-            result = publication.offer(headerView, 0, headerView.capacity(), null);
-        }
-        if (result > 0 || result == Publication.BACK_PRESSURED || result == Publication.ADMIN_ACTION) {
-            return result > 0;
-        }
-        throw new TransportException(
-                "link to rank " + peer + " on " + host + " is gone: " + Publication.errorString(result), null);
+    /** Perhaps with frames that are still to be read. */
+    final boolean peerHasLeft() {
+        return subscription.imageCount() == 0
+                || subscription.imageAtIndex(0).endOfStreamPosition() != Long.MAX_VALUE;
     }
 
-    boolean poll(Transport.FrameHandler frameHandler) {
-        handler = frameHandler;
-        if (subscription.poll(onFragment, 1) == 0) {
-            requireAlive();
-            return false;
-        }
-        // Aeron hands what a fragment handler throws to its own error handler, so it is carried around it.
-        if (failure != null || error != null) {
-            RuntimeException thrown = failure;
-            Error thrownError = error;
-            failure = null;
-            error = null;
-            if (thrown != null) {
-                throw thrown;
-            }
-            throw thrownError;
-        }
-        return true;
-    }
+    /** See {@link Transport#offer}. */
+    abstract boolean offer(ByteBuffer header, ByteBuffer payload);
 
-    private void onFragment(DirectBuffer buffer, int offset, int length, Header header) {
-        try {
-            handler.onFrame(wrap(buffer, offset, length));
-        } catch (RuntimeException thrown) {
-            failure = thrown;
-        } catch (Error thrown) {
-            error = thrown;
-        }
-    }
+    /** See {@link Transport#poll}. */
+    abstract boolean poll(Transport.FrameHandler handler);
 
-    /** The frame where it lies in the log, without a copy. */
-    @SuppressWarnings("ReferenceEquality") // the very buffer that the view was made of, not one with equal bytes
-    private ByteBuffer wrap(DirectBuffer buffer, int offset, int length) {
-        ByteBuffer backing = buffer.byteBuffer();
-        if (backing != log) {
-            log = backing;
-            frame = backing.duplicate().order(ByteOrder.LITTLE_ENDIAN);
-        }
-        int start = buffer.wrapAdjustment() + offset;
-        return frame.limit(start + length).position(start);
-    }
-
-    private void requireAlive() {
+    /** Called when nothing was there to poll. */
+    final void requireAlive() {
         if (subscription.isClosed()) {
             throw new TransportException("link from rank " + peer + " is closed on this side", null);
         }
         if (subscription.imageCount() == 0) {
-            throw new TransportException("rank " + peer + " on " + host + " has left the group", null);
+            throw gone();
         }
         Image image = subscription.imageAtIndex(0);
         if (image.isEndOfStream()) {
-            throw new TransportException("rank " + peer + " on " + host + " has left the group", null);
+            throw gone();
         }
+    }
+
+    final TransportException gone() {
+        return new TransportException("rank " + peer + " on " + host + " has left the group", null);
     }
 }

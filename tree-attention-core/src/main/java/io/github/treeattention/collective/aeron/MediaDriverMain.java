@@ -1,5 +1,6 @@
 package io.github.treeattention.collective.aeron;
 
+import io.aeron.AeronCounters;
 import io.aeron.driver.MediaDriver;
 import io.aeron.driver.ThreadingMode;
 import java.io.IOException;
@@ -7,8 +8,10 @@ import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
-import org.agrona.CloseHelper;
-import org.agrona.concurrent.BackoffIdleStrategy;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.LockSupport;
+import org.agrona.concurrent.status.CountersReader;
 
 /**
  * The media driver of one host, as a child process of whoever started the ranks: {@code java --add-exports
@@ -17,6 +20,9 @@ import org.agrona.concurrent.BackoffIdleStrategy;
  */
 public final class MediaDriverMain {
     private static final String USAGE = "usage: MediaDriverMain AERON_DIRECTORY, or -Daeron.dir=AERON_DIRECTORY";
+
+    /** Several heartbeats of a stream (100 ms): by them the other side notices that the last datagram was lost. */
+    private static final long LINGER_NANOS = TimeUnit.MILLISECONDS.toNanos(500);
 
     private MediaDriver driver;
 
@@ -55,19 +61,40 @@ public final class MediaDriverMain {
     }
 
     private synchronized void close() {
-        CloseHelper.close(driver);
-        driver = null;
+        if (driver != null) {
+            awaitLastWords(driver.context().countersManager());
+            driver.close();
+            driver = null;
+        }
     }
 
-    /** Few threads and little memory: frames between ranks do not pass through the driver, it only connects them. */
+    /** What ranks have sent to other hosts before they left is sent again until it has arrived; only the driver can. */
+    private static void awaitLastWords(CountersReader counters) {
+        long start = System.nanoTime();
+        while (hasStreams(counters) && System.nanoTime() - start < LINGER_NANOS) {
+            LockSupport.parkNanos(LINGER_NANOS / 100);
+        }
+    }
+
+    private static boolean hasStreams(CountersReader counters) {
+        AtomicBoolean found = new AtomicBoolean();
+        counters.forEach((id, type, key, label) -> {
+            if (type == AeronCounters.DRIVER_SENDER_POSITION_TYPE_ID) {
+                found.set(true);
+            }
+        });
+        return found.get();
+    }
+
+    /** Few threads and little memory: frames between ranks of a host do not pass through the driver, it only connects them. */
     static MediaDriver.Context context(Path directory) {
         return new MediaDriver.Context()
                 .aeronDirectoryName(directory.toString())
                 .dirDeleteOnStart(true)
                 .dirDeleteOnShutdown(true)
                 .threadingMode(ThreadingMode.SHARED)
-                .sharedIdleStrategy(new BackoffIdleStrategy(10, 20, 1_000, 1_000_000))
-                .ipcTermBufferLength(AeronLink.TERM_LENGTH)
+                .sharedIdleStrategy(new DriverIdle())
+                .ipcTermBufferLength(IpcLink.TERM_LENGTH)
                 .termBufferSparseFile(true);
     }
 

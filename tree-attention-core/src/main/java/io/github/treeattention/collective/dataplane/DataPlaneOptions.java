@@ -1,9 +1,10 @@
 package io.github.treeattention.collective.dataplane;
 
+import io.github.treeattention.collective.aeron.AeronTransport;
+import io.github.treeattention.collective.aeron.UdpEndpoint;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
@@ -12,7 +13,7 @@ import java.util.Optional;
 /**
  * What a user may say about the links between ranks. Immutable; {@link #toString} leaves the password out.
  *
- * @param links which medium carries frames ({@code TREEATTN_TRANSPORT}: auto, tcp)
+ * @param links which medium carries frames ({@code TREEATTN_TRANSPORT}: auto, udp, tcp, tcp-only)
  * @param networkInterface name or IP address of the only interface that links between hosts use; empty is the one that
  *     reaches the coordinator ({@code TREEATTN_INTERFACE})
  * @param tlsKeystore encrypts TCP links with the key and the trusted certificates of this file; the same path on every
@@ -29,10 +30,20 @@ public record DataPlaneOptions(
 
     /** Which medium carries frames. */
     public enum Links {
-        /** Shared memory (Aeron IPC) between the ranks of a host, TCP between hosts. */
+        /** Shared memory (Aeron IPC) between the ranks of a host, and between hosts what proves faster of the next two. */
         AUTO,
+        /** Shared memory between the ranks of a host, Aeron UDP between hosts, encrypted by the run's token. */
+        UDP,
+        /** Shared memory between the ranks of a host, TCP between hosts. */
+        TCP,
         /** TCP between all ranks; no media driver and no shared memory are needed. */
-        TCP
+        TCP_ONLY;
+
+        /** As options and variables spell it. */
+        @Override
+        public String toString() {
+            return name().toLowerCase(Locale.ROOT).replace('_', '-');
+        }
     }
 
     public DataPlaneOptions {
@@ -40,9 +51,13 @@ public record DataPlaneOptions(
         Objects.requireNonNull(networkInterface, "networkInterface");
         Objects.requireNonNull(tlsKeystore, "tlsKeystore");
         Objects.requireNonNull(tlsPassword, "tlsPassword");
+        if (links == Links.UDP && tlsKeystore.isPresent()) {
+            throw new IllegalArgumentException("TLS is for TCP: " + TLS_KEYSTORE + " must not be set with " + TRANSPORT
+                    + "=udp, which is encrypted by the token");
+        }
     }
 
-    /** Shared memory inside hosts, TCP without encryption between them. */
+    /** Shared memory inside hosts, the faster medium between them. */
     public static DataPlaneOptions defaults() {
         return new DataPlaneOptions(Links.AUTO, Optional.empty(), Optional.empty(), "");
     }
@@ -61,7 +76,32 @@ public record DataPlaneOptions(
 
     /** Whether ranks on one host share memory. */
     public boolean usesSharedMemory() {
-        return links != Links.TCP;
+        return links != Links.TCP_ONLY;
+    }
+
+    /** Whether links between hosts may be Aeron UDP. Who asks for TLS gets it. */
+    boolean mayUseUdp() {
+        return links == Links.UDP || (links == Links.AUTO && tlsKeystore.isEmpty());
+    }
+
+    /**
+     * Whether a host needs a media driver.
+     *
+     * @param localRanks ranks on it
+     * @param worldSize ranks of the run
+     */
+    public boolean needsDriver(int localRanks, int worldSize) {
+        return usesSharedMemory() && (localRanks > 1 || (links == Links.UDP && localRanks < worldSize));
+    }
+
+    /** Bytes of shared memory that a host's ranks need: its media driver, links inside and, if all are UDP, to others. */
+    public long requiredBytes(int localRanks, int worldSize) {
+        if (!usesSharedMemory()) {
+            return 0;
+        }
+        // Where there is a choice, too little memory for UDP is a reason against it.
+        int farRanks = links == Links.UDP ? worldSize - localRanks : 0;
+        return AeronTransport.requiredBytes(localRanks) + UdpEndpoint.requiredBytes(localRanks, farRanks);
     }
 
     /**
@@ -78,14 +118,11 @@ public record DataPlaneOptions(
     }
 
     private static Links links(String name) {
-        try {
-            return Links.valueOf(name.strip().toUpperCase(Locale.ROOT));
-        } catch (IllegalArgumentException e) {
-            List<String> known = Arrays.stream(Links.values())
-                    .map(l -> l.name().toLowerCase(Locale.ROOT))
-                    .toList();
-            throw new IllegalArgumentException(TRANSPORT + " must be one of " + known + ": got '" + name + "'", e);
-        }
+        return Arrays.stream(Links.values())
+                .filter(one -> one.toString().equals(name.strip().toLowerCase(Locale.ROOT)))
+                .findFirst()
+                .orElseThrow(() -> new IllegalArgumentException(TRANSPORT + " must be one of "
+                        + Arrays.toString(Links.values()) + ": got '" + name + "'"));
     }
 
     private static Optional<String> text(Map<String, String> environment, String name) {
@@ -95,7 +132,7 @@ public record DataPlaneOptions(
     /** The variables that {@link #from} reads back to an equal value. */
     public Map<String, String> toVariables() {
         Map<String, String> variables = new HashMap<>();
-        variables.put(TRANSPORT, links.name().toLowerCase(Locale.ROOT));
+        variables.put(TRANSPORT, links.toString());
         networkInterface.ifPresent(value -> variables.put(INTERFACE, value));
         tlsKeystore.ifPresent(value -> variables.put(TLS_KEYSTORE, value.toString()));
         if (!tlsPassword.isEmpty()) {
@@ -106,7 +143,7 @@ public record DataPlaneOptions(
 
     /** What all ranks must agree on. */
     public String fingerprint() {
-        return links.name().toLowerCase(Locale.ROOT) + (tlsKeystore.isPresent() ? " with TLS" : "");
+        return links + (tlsKeystore.isPresent() ? " with TLS" : "");
     }
 
     @Override

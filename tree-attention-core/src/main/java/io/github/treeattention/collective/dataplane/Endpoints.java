@@ -6,36 +6,54 @@ import java.net.UnknownHostException;
 import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /**
  * Where other ranks reach one of them; travels through the rendezvous as text. Immutable.
  *
- * @param tcp where it listens, if it does
+ * @param tcp where it listens for TCP links, if it does
+ * @param udp where its media driver listens for Aeron UDP links, if it does
  */
-record Endpoints(Optional<InetSocketAddress> tcp) {
-    private static final Pattern TCP = Pattern.compile("tcp=([0-9.]{7,15}|[0-9a-f:.]{2,45})/([0-9]{1,5})");
+record Endpoints(Optional<InetSocketAddress> tcp, Optional<InetSocketAddress> udp) {
+    private static final String ADDRESS = "([0-9.]{7,15}|[0-9a-f:.]{2,45})/([0-9]{1,5})";
+    private static final Pattern TEXT = Pattern.compile("(?:tcp=" + ADDRESS + ")?(?: ?udp=" + ADDRESS + ")?");
 
     String encode() {
-        return tcp.map(address -> "tcp=" + text(address.getAddress()) + "/" + address.getPort())
-                .orElse("");
+        return Stream.of(tcp.map(address -> "tcp=" + text(address)), udp.map(address -> "udp=" + text(address)))
+                .flatMap(Optional::stream)
+                .collect(Collectors.joining(" "));
+    }
+
+    private static String text(InetSocketAddress address) {
+        return text(address.getAddress()) + "/" + address.getPort();
     }
 
     /** @throws IllegalArgumentException if another version or a stranger wrote it */
     static Endpoints decode(String text) {
-        if (text.isEmpty()) {
-            return new Endpoints(Optional.empty());
-        }
-        Matcher matcher = TCP.matcher(text);
-        if (matcher.matches()) {
-            try {
-                // Digits, dots and colons are never looked up.
-                InetAddress address = InetAddress.getByName(matcher.group(1));
-                return new Endpoints(Optional.of(new InetSocketAddress(address, Integer.parseInt(matcher.group(2)))));
-            } catch (UnknownHostException | IllegalArgumentException e) {
-                throw new IllegalArgumentException("an endpoint must be tcp=ADDRESS/PORT: got '" + text + "'", e);
+        Matcher matcher = TEXT.matcher(text);
+        try {
+            if (matcher.matches()) {
+                return new Endpoints(address(matcher, 1), address(matcher, 3));
             }
+        } catch (UnknownHostException | IllegalArgumentException e) {
+            throw malformed(text, e);
         }
-        throw new IllegalArgumentException("an endpoint must be tcp=ADDRESS/PORT: got '" + text + "'");
+        throw malformed(text, null);
+    }
+
+    private static Optional<InetSocketAddress> address(Matcher matcher, int group) throws UnknownHostException {
+        if (matcher.group(group) == null) {
+            return Optional.empty();
+        }
+        // Digits, dots and colons are never looked up.
+        InetAddress address = InetAddress.getByName(matcher.group(group));
+        return Optional.of(new InetSocketAddress(address, Integer.parseInt(matcher.group(group + 1))));
+    }
+
+    private static IllegalArgumentException malformed(String text, Exception cause) {
+        return new IllegalArgumentException(
+                "endpoints must be tcp=ADDRESS/PORT or udp=ADDRESS/PORT or both: got '" + text + "'", cause);
     }
 
     /** The address in digits. */

@@ -12,11 +12,14 @@ final class RoutedTransport implements Transport {
     private final List<Transport> all;
     private final int maxFrameLength;
 
-    /** @param byPeer by rank; null for this member itself. They are closed with this one */
-    RoutedTransport(Transport[] byPeer) {
+    /**
+     * @param byPeer by rank; null for this member itself. They are closed with this one
+     * @param maxFrameLength the same at all members, and not more than any of these transports takes
+     */
+    RoutedTransport(Transport[] byPeer, int maxFrameLength) {
         this.byPeer = byPeer;
         all = Arrays.stream(byPeer).filter(Objects::nonNull).distinct().toList();
-        maxFrameLength = all.stream().mapToInt(Transport::maxFrameLength).min().orElseThrow();
+        this.maxFrameLength = maxFrameLength;
     }
 
     @Override

@@ -26,6 +26,6 @@ class AeronCommunicatorTest extends CommunicatorContract {
 
     @Override
     protected int maxFrameLength() {
-        return AeronLink.MAX_FRAME_LENGTH;
+        return IpcLink.MAX_FRAME_LENGTH;
     }
 }

@@ -167,7 +167,7 @@ class AeronTransportTest {
                     }
                 })
                 .get(0);
-        assertTrue(frames > 1 && frames * (long) AeronLink.MAX_FRAME_LENGTH <= 3L * AeronLink.TERM_LENGTH);
+        assertTrue(frames > 1 && frames * (long) IpcLink.MAX_FRAME_LENGTH <= 3L * IpcLink.TERM_LENGTH);
     }
 
     private static int fill(AeronTransport transport) {

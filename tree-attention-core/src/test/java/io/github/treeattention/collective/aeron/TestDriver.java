@@ -9,7 +9,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 
 /** A driver in this process and a directory of its own, removed with it. */
-final class TestDriver implements AutoCloseable {
+public final class TestDriver implements AutoCloseable {
     private final Path parent;
     private final MediaDriver driver;
 
@@ -18,7 +18,7 @@ final class TestDriver implements AutoCloseable {
         this.driver = driver;
     }
 
-    static TestDriver launch() throws IOException {
+    public static TestDriver launch() throws IOException {
         Path parent = newDirectory();
         return new TestDriver(parent, MediaDriver.launch(MediaDriverMain.context(parent.resolve("aeron"))));
     }
@@ -30,7 +30,7 @@ final class TestDriver implements AutoCloseable {
                 : Files.createTempDirectory("treeattn-test");
     }
 
-    Path directory() {
+    public Path directory() {
         return parent.resolve("aeron");
     }
 
