@@ -98,9 +98,7 @@ final class HostServices implements AutoCloseable {
         Path path = environment.aeronDirectory().toAbsolutePath().getParent();
         if (environment.localRank() == 0) {
             JobDirectory.sweep(path.getParent());
-            long bytes = environment
-                    .dataPlane()
-                    .requiredBytes(environment.localWorldSize(), environment.worldSize());
+            long bytes = environment.dataPlane().requiredBytes(environment.localWorldSize(), environment.worldSize());
             directory = JobDirectory.create(path, bytes);
             driver = DriverProcess.start(System.getProperty("java.class.path"), directory.aeron());
             driver.awaitReady(directory.aeron(), deadline);

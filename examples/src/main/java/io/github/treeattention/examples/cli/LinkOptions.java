@@ -54,8 +54,9 @@ final class LinkOptions {
             names = "--transport",
             paramLabel = "auto|udp|tcp|tcp-only",
             converter = DashedNames.LinkNames.class,
-            description = "Links between hosts: Aeron UDP (encrypted by the run's token) or TCP, with shared memory inside"
-                    + " hosts; tcp-only: TCP everywhere. Default: auto, what is faster at the start of the run.")
+            description =
+                    "Links between hosts: Aeron UDP (encrypted by the run's token) or TCP, with shared memory inside"
+                            + " hosts; tcp-only: TCP everywhere. Default: auto, what is faster at the start of the run.")
     private DataPlaneOptions.Links transport;
 
     @Option(

@@ -110,23 +110,28 @@ class NamespacesTest {
         long payload = Long.parseLong(sent.group(1)) - (14 + 20 + 32) * Long.parseLong(sent.group(2));
         long formula = (long) ROUNDS * (FRAME + 4);
         System.out.println("across hosts: " + payload + " bytes of TCP, formula " + formula + ", " + sent.group());
-        assertTrue(payload >= formula - 200 && payload <= formula + besides(sent), () -> payload + " against " + formula);
+        assertTrue(
+                payload >= formula - 200 && payload <= formula + besides(sent), () -> payload + " against " + formula);
     }
 
     @Test
     void shouldSendOneMessagePerHostAndDirectionOverUdp() throws Exception {
         Matcher sent = count("udp");
         long bytes = Long.parseLong(sent.group(1));
-        // Number and tag of the encryption; 12 datagrams of 1440 bytes at most, each after a header of Aeron's, filled up
+        // Number and tag of the encryption; 12 datagrams of 1440 bytes at most, each after a header of Aeron's, filled
+        // up
         // to 32 bytes; Ethernet, IPv4, UDP.
         int message = FRAME + 24;
         int datagrams = (message + 1439) / 1440;
         long formula = (long) ROUNDS * ((message + 32 * datagrams + 31) / 32 * 32 + 42 * datagrams);
         System.out.println("across hosts: " + bytes + " bytes by Aeron UDP, formula " + formula + ", " + sent.group());
-        // Besides: what each side says of what it has read, at least for every quarter of a window of 1/2 MiB, and every
+        // Besides: what each side says of what it has read, at least for every quarter of a window of 1/2 MiB, and
+        // every
         // 200 ms for each link; heartbeats of links every 100 ms; each less than 100 bytes.
         long links = (Long.parseLong(sent.group(3)) / 100 + 4) * 8 * 100;
-        assertTrue(bytes >= formula - 2_000 && bytes <= formula * 1.1 + links + besides(sent), () -> bytes + " against " + formula);
+        assertTrue(
+                bytes >= formula - 2_000 && bytes <= formula * 1.1 + links + besides(sent),
+                () -> bytes + " against " + formula);
     }
 
     /** Bytes, packets and milliseconds of the rounds. */

@@ -29,8 +29,7 @@ abstract class AeronLink {
 
     /** Perhaps with frames that are still to be read. */
     final boolean peerHasLeft() {
-        return subscription.imageCount() == 0
-                || subscription.imageAtIndex(0).endOfStreamPosition() != Long.MAX_VALUE;
+        return subscription.imageCount() == 0 || subscription.imageAtIndex(0).endOfStreamPosition() != Long.MAX_VALUE;
     }
 
     /** See {@link Transport#offer}. */

@@ -98,8 +98,7 @@ public final class DataPlane implements AutoCloseable {
         }
         try {
             int farRanks = worldSize - localRanks;
-            return Optional.of(
-                    UdpEndpoint.open(aeronDirectory, address, token, localRanks, farRanks, DRIVER_DEADLINE));
+            return Optional.of(UdpEndpoint.open(aeronDirectory, address, token, localRanks, farRanks, DRIVER_DEADLINE));
         } catch (IOException e) {
             if (forced) {
                 throw e;
@@ -199,8 +198,7 @@ public final class DataPlane implements AutoCloseable {
         }
 
         private Transport connectUdp(Endpoints[] endpoints, boolean[] far, Duration limit) {
-            return endpoint(udp, group.rank())
-                    .connect(group, addresses(endpoints, far, Endpoints::udp), limit, abort);
+            return endpoint(udp, group.rank()).connect(group, addresses(endpoints, far, Endpoints::udp), limit, abort);
         }
 
         private Transport routed(Transport network, boolean[] far) {

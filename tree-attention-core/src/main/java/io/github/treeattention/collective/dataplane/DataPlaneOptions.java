@@ -121,8 +121,8 @@ public record DataPlaneOptions(
         return Arrays.stream(Links.values())
                 .filter(one -> one.toString().equals(name.strip().toLowerCase(Locale.ROOT)))
                 .findFirst()
-                .orElseThrow(() -> new IllegalArgumentException(TRANSPORT + " must be one of "
-                        + Arrays.toString(Links.values()) + ": got '" + name + "'"));
+                .orElseThrow(() -> new IllegalArgumentException(
+                        TRANSPORT + " must be one of " + Arrays.toString(Links.values()) + ": got '" + name + "'"));
     }
 
     private static Optional<String> text(Map<String, String> environment, String name) {

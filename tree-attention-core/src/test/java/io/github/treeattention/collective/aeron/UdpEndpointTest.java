@@ -59,7 +59,8 @@ class UdpEndpointTest {
         return new ProcessGroup(rank, HOSTS, epoch, 1000 + epoch);
     }
 
-    private static Transport connect(UdpEndpoint endpoint, InetSocketAddress peer, ProcessGroup group, Duration timeout) {
+    private static Transport connect(
+            UdpEndpoint endpoint, InetSocketAddress peer, ProcessGroup group, Duration timeout) {
         List<InetSocketAddress> peers = group.rank() == 0 ? Arrays.asList(null, peer) : Arrays.asList(peer, null);
         return endpoint.connect(group, peers, timeout, AbortSignal.NEVER);
     }
@@ -72,9 +73,11 @@ class UdpEndpointTest {
     private static void link(int epoch, Ends ends) throws Exception {
         try (UdpEndpoint zero = open(UdpGroups.TOKEN);
                 UdpEndpoint one = open(UdpGroups.TOKEN)) {
-            List<Transport> transports = Ranks.run(2, rank -> rank == 0
-                    ? connect(zero, one.address(), group(0, epoch), SHORT.multipliedBy(10))
-                    : connect(one, zero.address(), group(1, epoch), SHORT.multipliedBy(10)));
+            List<Transport> transports = Ranks.run(
+                    2,
+                    rank -> rank == 0
+                            ? connect(zero, one.address(), group(0, epoch), SHORT.multipliedBy(10))
+                            : connect(one, zero.address(), group(1, epoch), SHORT.multipliedBy(10)));
             ends.use(transports.get(0), transports.get(1));
             transports.forEach(Transport::close);
         }
@@ -84,9 +87,11 @@ class UdpEndpointTest {
     void shouldNotConnectHoldersOfDifferentTokens() throws Exception {
         try (UdpEndpoint zero = open(Token.of("one token"));
                 UdpEndpoint one = open(Token.of("another"))) {
-            List<Ranks.Outcome<Transport>> outcomes = Ranks.outcomes(2, rank -> rank == 0
-                    ? connect(zero, one.address(), group(0, 1), SHORT)
-                    : connect(one, zero.address(), group(1, 1), SHORT));
+            List<Ranks.Outcome<Transport>> outcomes = Ranks.outcomes(
+                    2,
+                    rank -> rank == 0
+                            ? connect(zero, one.address(), group(0, 1), SHORT)
+                            : connect(one, zero.address(), group(1, 1), SHORT));
             for (int rank = 0; rank < 2; rank++) {
                 CollectiveException failure =
                         (CollectiveException) outcomes.get(rank).failure();
@@ -107,13 +112,15 @@ class UdpEndpointTest {
                 Aeron stranger = Aeron.connect(new Aeron.Context()
                         .aeronDirectoryName(driver.directory().toString()))) {
             ExclusivePublication forged = stranger.addExclusivePublication(
-                    "aeron:udp?endpoint=127.0.0.1:" + zero.address().getPort() + "|term-length=1m|session-id=" + session,
+                    "aeron:udp?endpoint=127.0.0.1:" + zero.address().getPort() + "|term-length=1m|session-id="
+                            + session,
                     stream);
             // Its other direction goes to the silent one, so that the link counts as connected.
             try (Aeron reader = Aeron.connect(new Aeron.Context()
                             .aeronDirectoryName(driver.directory().toString()));
                     var unused = reader.addSubscription("aeron:udp?endpoint=127.0.0.1:24399", StreamIds.of(2, 0, 1));
-                    Transport link = connect(zero, new InetSocketAddress("127.0.0.1", 24399), group, Duration.ofSeconds(20))) {
+                    Transport link =
+                            connect(zero, new InetSocketAddress("127.0.0.1", 24399), group, Duration.ofSeconds(20))) {
                 byte[] garbage = new byte[5_000];
                 while (forged.offer(new UnsafeBuffer(garbage)) < 0) {
                     Thread.onSpinWait();
@@ -144,7 +151,8 @@ class UdpEndpointTest {
                         Thread.onSpinWait();
                     }
                     AtomicBoolean same = new AtomicBoolean();
-                    while (!target.poll(from, frame -> same.set(frame.slice(32, length).equals(payload)))) {
+                    while (!target.poll(
+                            from, frame -> same.set(frame.slice(32, length).equals(payload)))) {
                         Thread.onSpinWait();
                     }
                     assertTrue(same.get(), "length " + length);

@@ -17,10 +17,8 @@ class UdpSettingsTest {
 
     @Test
     void shouldFillAnEthernetPacketAndHalfTheSocketsBuffer() throws Exception {
-        assertEquals(
-                new UdpSettings(1472, 1 << 20, 53_248, 212_992, 212_992), settings(1500 - 28, 2, 2, 212_992));
-        assertEquals(
-                new UdpSettings(8960, 1 << 20, 1 << 19, 2 << 20, 1 << 20), settings(65_536 - 28, 2, 2, 4 << 20));
+        assertEquals(new UdpSettings(1472, 1 << 20, 53_248, 212_992, 212_992), settings(1500 - 28, 2, 2, 212_992));
+        assertEquals(new UdpSettings(8960, 1 << 20, 1 << 19, 2 << 20, 1 << 20), settings(65_536 - 28, 2, 2, 4 << 20));
     }
 
     @ParameterizedTest
@@ -30,8 +28,7 @@ class UdpSettingsTest {
         assertTrue(2L * farRanks * settings.window() <= settings.receiveBuffer(), settings::toString);
         assertTrue(settings.window() <= settings.termLength() / 2, settings::toString);
         assertTrue(settings.termLength() / 8 >= UdpLink.MAX_MESSAGE_LENGTH, settings::toString);
-        assertEquals(
-                UdpSettings.requiredBytes(localRanks, farRanks), localRanks * settings.bytesPerRank(farRanks));
+        assertEquals(UdpSettings.requiredBytes(localRanks, farRanks), localRanks * settings.bytesPerRank(farRanks));
     }
 
     @Test
@@ -50,8 +47,8 @@ class UdpSettingsTest {
         assertTrue(narrow.getMessage().contains("raise its MTU"), narrow.getMessage());
         IOException send = assertThrows(
                 IOException.class,
-                () -> UdpSettings.of(8960, 1, 1, (buffer, wanted) ->
-                        buffer == StandardSocketOptions.SO_SNDBUF ? 4096 : wanted));
+                () -> UdpSettings.of(
+                        8960, 1, 1, (buffer, wanted) -> buffer == StandardSocketOptions.SO_SNDBUF ? 4096 : wanted));
         assertTrue(send.getMessage().contains("net.core.wmem_max"), send.getMessage());
     }
 }

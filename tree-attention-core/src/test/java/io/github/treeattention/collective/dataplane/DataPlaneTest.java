@@ -76,8 +76,8 @@ class DataPlaneTest {
     }
 
     /** Long messages, and unequal hosts: all must cut them alike. Returns the endpoints. */
-    private static List<String> sum(
-            Links links, List<Path> drivers, UnaryOperator<String> onTheWay, int timeoutSeconds) throws Exception {
+    private static List<String> sum(Links links, List<Path> drivers, UnaryOperator<String> onTheWay, int timeoutSeconds)
+            throws Exception {
         long id = GROUPS.getAndIncrement();
         String[] endpoints = new String[3];
         CyclicBarrier known = new CyclicBarrier(3);
@@ -85,7 +85,12 @@ class DataPlaneTest {
             ProcessGroup group = new ProcessGroup(rank, HOSTS, (int) id, id);
             DataPlaneOptions options = DataPlaneOptions.defaults().withLinks(links);
             try (DataPlane plane = DataPlane.open(
-                    options, drivers.get(rank), Token.of("t"), InetAddress.getLoopbackAddress(), LOCAL_RANKS[rank], 3)) {
+                    options,
+                    drivers.get(rank),
+                    Token.of("t"),
+                    InetAddress.getLoopbackAddress(),
+                    LOCAL_RANKS[rank],
+                    3)) {
                 endpoints[rank] = onTheWay.apply(plane.endpoints());
                 known.await(30, TimeUnit.SECONDS);
                 Duration timeout = Duration.ofSeconds(timeoutSeconds);
@@ -150,9 +155,12 @@ class DataPlaneTest {
     @Test
     void shouldReadEndpoints() {
         for (String text : List.of("", "tcp=10.0.0.1/80", "udp=::1/65535", "tcp=127.0.0.1/1 udp=127.0.0.1/2")) {
-            assertEquals(text.replace("::1", "0:0:0:0:0:0:0:1"), Endpoints.decode(text).encode());
+            assertEquals(
+                    text.replace("::1", "0:0:0:0:0:0:0:1"),
+                    Endpoints.decode(text).encode());
         }
-        for (String text : List.of("tcp", "tcp=host/1", "tcp=1.2.3.4/70000", "tcp=1.2.3.4/1 ", "udp=1.2.3.4/1 tcp=1.2.3.4/1")) {
+        for (String text :
+                List.of("tcp", "tcp=host/1", "tcp=1.2.3.4/70000", "tcp=1.2.3.4/1 ", "udp=1.2.3.4/1 tcp=1.2.3.4/1")) {
             assertThrows(IllegalArgumentException.class, () -> Endpoints.decode(text), text);
         }
     }
