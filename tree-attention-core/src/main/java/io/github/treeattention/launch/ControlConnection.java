@@ -82,7 +82,7 @@ final class ControlConnection implements AutoCloseable {
                     switch (answer.type()) {
                         case ACCEPTED -> Rhythm.decode(answer.payload());
                         case REFUSED -> throw refused(environment.rank(), Verdict.decodeReason(answer.payload()));
-                        case ABORT -> throw aborted(Verdict.decodeFailure(answer.payload()));
+                        case ABORT -> throw aborted(Verdict.Abort.decode(answer.payload()).failure());
                         default -> throw new ProtocolException("the coordinator must not answer " + answer.type());
                     };
             ControlConnection connection = new ControlConnection(channel, rhythm);
@@ -131,25 +131,25 @@ final class ControlConnection implements AutoCloseable {
                         DaemonThreads.named("treeattn-abort").newThread(task).start());
     }
 
-    /** Ends the group for everybody, because of this rank. */
-    void abort(String reason) {
-        Failure cause = new Failure(epoch.group().rank(), reason);
-        sendAbort(cause);
-        epoch.fail(cause);
+    /** Ends an epoch for everybody, because of this rank. */
+    void abort(Epoch failed, String reason) {
+        Failure cause = new Failure(failed.group().rank(), reason);
+        sendAbort(failed, cause);
+        failed.fail(cause);
     }
 
     /**
-     * Ends the group for everybody because a call of this rank has failed, and waits for the coordinator's verdict.
+     * Ends an epoch for everybody because a call of this rank has failed, and waits for the coordinator's verdict.
      *
+     * @param failed whose call it was, perhaps not the current one
      * @return the exception to throw: this one, or one that blames whom the coordinator blames, which knows more
      */
-    CollectiveException report(CollectiveException noticed) {
-        Epoch failed = epoch;
+    CollectiveException report(Epoch failed, CollectiveException noticed) {
         // Who hears of it adds its own operation to the reason, which comes after the first colon.
         String message = noticed.getMessage();
         Failure own = new Failure(noticed.failedRank(), message.substring(message.indexOf(": ") + 2));
         if (failed.failure().isEmpty()) {
-            sendAbort(own);
+            sendAbort(failed, own);
         }
         Failure verdict = awaitVerdict(failed, own);
         if (verdict.rank() == noticed.failedRank() || verdict.rank() == CollectiveException.UNKNOWN_RANK) {
@@ -202,9 +202,9 @@ final class ControlConnection implements AutoCloseable {
         return new CollectiveException(CollectiveException.UNKNOWN_RANK, "", "reform", 0, why, cause);
     }
 
-    private void sendAbort(Failure cause) {
+    private void sendAbort(Epoch failed, Failure cause) {
         try {
-            channel.send(FrameType.ABORT, Verdict.encode(cause));
+            channel.send(FrameType.ABORT, new Verdict.Abort(failed.group().epoch(), cause).encode());
         } catch (IOException e) {
             LOG.debug("The coordinator did not hear of the abort", e);
         }
@@ -218,7 +218,7 @@ final class ControlConnection implements AutoCloseable {
                 case WELCOME -> {
                     return new Epoch(Members.decode(frame.payload()));
                 }
-                case ABORT -> throw aborted(Verdict.decodeFailure(frame.payload()));
+                case ABORT -> throw aborted(Verdict.Abort.decode(frame.payload()).failure());
                 default -> throw new ProtocolException("the coordinator must not send " + frame.type());
             }
         }
@@ -230,7 +230,7 @@ final class ControlConnection implements AutoCloseable {
                 Frame frame = receive();
                 switch (frame.type()) {
                     case HEARTBEAT -> {}
-                    case ABORT -> epoch.fail(Verdict.decodeFailure(frame.payload()));
+                    case ABORT -> epoch.fail(Verdict.Abort.decode(frame.payload()).failure());
                     case WELCOME -> {
                         // Before the next frame is read, which may end this epoch as well.
                         epoch = new Epoch(Members.decode(frame.payload()));

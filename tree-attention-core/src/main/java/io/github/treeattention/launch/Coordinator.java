@@ -93,6 +93,11 @@ final class Coordinator implements AutoCloseable {
         return membership.isOver();
     }
 
+    /** Whether the run goes on with fewer ranks than it began with. */
+    boolean hasShrunk() {
+        return membership.hasShrunk();
+    }
+
     /** Whether no member is connected. */
     boolean isEmpty() {
         return membership.isEmpty();
@@ -118,12 +123,29 @@ final class Coordinator implements AutoCloseable {
             } catch (IOException e) {
                 if (!closed) {
                     LOG.warn("The coordinator could not accept a connection", e);
+                    pause(); // no file descriptors left, most likely
                 }
             }
         }
     }
 
+    private static void pause() {
+        try {
+            TimeUnit.MILLISECONDS.sleep(100); // nothing tells when there are some again
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
     private void serve(Socket socket) {
+        try {
+            admitAndWatch(socket);
+        } finally {
+            drop(socket);
+        }
+    }
+
+    private void admitAndWatch(Socket socket) {
         Member member;
         try {
             member = admit(socket);
@@ -139,7 +161,6 @@ final class Coordinator implements AutoCloseable {
         if (member != null) {
             watch(member);
         }
-        drop(socket);
     }
 
     private Member admit(Socket socket) throws IOException {
@@ -164,7 +185,7 @@ final class Coordinator implements AutoCloseable {
                         membership.leave(member);
                         return;
                     }
-                    case ABORT -> membership.report(member, Verdict.decodeFailure(frame.payload()));
+                    case ABORT -> membership.report(member, Verdict.Abort.decode(frame.payload()));
                     case REFORM -> membership.reform(member, ReformRequest.decode(frame.payload()));
                     default -> throw new ProtocolException("a member must not send " + frame.type());
                 }
@@ -175,6 +196,9 @@ final class Coordinator implements AutoCloseable {
             lost(member, "its control connection closed without a goodbye: the process has ended");
         } catch (IOException e) {
             lost(member, "its control connection failed: " + e.getMessage());
+        } catch (RuntimeException | Error e) {
+            lost(member, "the coordinator could not go on with it: " + e);
+            throw e;
         }
     }
 

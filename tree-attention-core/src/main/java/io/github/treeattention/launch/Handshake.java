@@ -19,7 +19,7 @@ import java.util.Arrays;
  */
 final class Handshake {
     /** Version of the control protocol. Every change of a byte on the wire raises it. */
-    static final int PROTOCOL_VERSION = 3;
+    static final int PROTOCOL_VERSION = 4;
 
     static final int MAGIC = 0x54415454; // "TATT"
     private static final int PREAMBLE_LENGTH = 4 + 2 + Token.NONCE_LENGTH;

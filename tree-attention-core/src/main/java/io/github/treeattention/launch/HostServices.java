@@ -10,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -134,30 +135,44 @@ final class HostServices implements AutoCloseable {
     }
 
     private void end(Duration patience) {
+        // Each part by itself, and not cut short by an interrupt of before: nothing must stay behind.
+        boolean interrupted = Thread.interrupted();
         long deadline = System.nanoTime() + patience.toNanos();
+        if (driver != null && use != null) {
+            tryTo(() -> awaitUsers(deadline));
+        }
+        for (AutoCloseable part : Arrays.asList(use, driver, directory)) {
+            if (part != null) {
+                tryTo(part::close);
+            }
+        }
+        if (coordinator != null) {
+            tryTo(() -> awaitEmpty(deadline));
+            tryTo(coordinator::close);
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    @FunctionalInterface
+    private interface Step {
+        void run() throws Exception;
+    }
+
+    private static void tryTo(Step step) {
         try {
-            if (driver != null && use != null) {
-                awaitUsers(deadline);
-            }
-            if (use != null) {
-                use.close();
-            }
-            if (driver != null) {
-                driver.close();
-            }
-            if (directory != null) {
-                directory.close();
-            }
-            if (coordinator != null) {
-                while (!coordinator.isEmpty() && System.nanoTime() - deadline < 0) {
-                    TimeUnit.MILLISECONDS.sleep(POLL_MILLIS);
-                }
-                coordinator.close();
-            }
-        } catch (IOException e) {
-            LOG.warn("A part of the run's services did not close", e);
+            step.run();
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
+        } catch (Exception e) {
+            LOG.warn("A part of the run's services did not close", e);
+        }
+    }
+
+    private void awaitEmpty(long deadline) throws InterruptedException {
+        while (!coordinator.isEmpty() && System.nanoTime() - deadline < 0) {
+            TimeUnit.MILLISECONDS.sleep(POLL_MILLIS);
         }
     }
 

@@ -66,7 +66,8 @@ public final class Launcher {
         ControlSettings control = ControlSettings.defaults();
         LostRank lostRank = LostRank.END_RUN;
         List<String> hosts = List.of();
-        List<String> ssh = List.of("ssh", "-o", "BatchMode=yes");
+        List<String> ssh =
+                List.of("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10");
         String masterAddress = "";
         DataPlaneOptions dataPlane = DataPlaneOptions.defaults();
         byte[] input = new byte[0];
@@ -148,7 +149,7 @@ public final class Launcher {
             return this;
         }
 
-        /** How to log in elsewhere, instead of {@code ssh -o BatchMode=yes}; host and command line are added. */
+        /** How to log in elsewhere, instead of ssh without questions; host and command line are added. */
         public Builder ssh(List<String> command) {
             if (command.isEmpty()) {
                 throw new IllegalArgumentException("ssh must name a program: got nothing");

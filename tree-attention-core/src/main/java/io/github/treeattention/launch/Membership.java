@@ -38,6 +38,7 @@ final class Membership {
 
     private final Regroup regroup = new Regroup();
     private final long joinDeadlineNanos;
+    private final int firstWorldSize;
     private int epoch = FIRST_EPOCH;
     private int worldSize;
     private boolean formed;
@@ -50,6 +51,7 @@ final class Membership {
     private Membership(
             String jobId, int worldSize, ControlSettings settings, boolean reforms, Consumer<Hello> lostListener) {
         this.jobId = jobId;
+        this.firstWorldSize = worldSize;
         this.worldSize = worldSize;
         this.settings = settings;
         this.reforms = reforms;
@@ -76,6 +78,11 @@ final class Membership {
         return firstFailure;
     }
 
+    /** Whether the run goes on with fewer ranks than it began with: no process can take a lost one's place then. */
+    synchronized boolean hasShrunk() {
+        return worldSize < firstWorldSize;
+    }
+
     /** Whether no member is connected. */
     synchronized boolean isEmpty() {
         return members.isEmpty();
@@ -93,7 +100,7 @@ final class Membership {
      */
     synchronized Member admit(Hello hello, ControlChannel channel) throws IOException {
         if (failure != null && !(formed && reforms)) {
-            channel.send(FrameType.ABORT, Verdict.encode(failure));
+            channel.send(FrameType.ABORT, new Verdict.Abort(epoch, failure).encode());
             throw new IOException("rank " + hello.rank() + " came after the group had failed");
         }
         String refusal = refusal(hello);
@@ -227,7 +234,7 @@ final class Membership {
     private void dismiss(Member member, String reason) {
         regroup.remove(member);
         members.remove(member.rank(), member);
-        send(member, FrameType.ABORT, Verdict.encode(new Failure(member.rank(), reason)));
+        send(member, FrameType.ABORT, new Verdict.Abort(epoch, new Failure(member.rank(), reason)).encode());
         lostListener.accept(member.hello());
         try {
             member.channel().close();
@@ -252,8 +259,9 @@ final class Membership {
         if (isMember) {
             fail(new Failure(member.rank(), reason));
         }
-        if (formed && (isMember || regroup.contains(member))) {
-            members.remove(member.rank(), member);
+        boolean counts = isMember || regroup.contains(member);
+        members.remove(member.rank(), member);
+        if (formed && counts) {
             lostListener.accept(member.hello());
             gone(member, isMember);
         }
@@ -270,10 +278,11 @@ final class Membership {
     }
 
     /** A call of a member has failed. The others get a moment to say what they know. */
-    synchronized void report(Member reporter, Failure noticed) {
-        if (failure != null || members.get(reporter.rank()) != reporter) {
-            return;
+    synchronized void report(Member reporter, Verdict.Abort abort) {
+        if (failure != null || abort.epoch() != epoch || members.get(reporter.rank()) != reporter) {
+            return; // a call of an earlier epoch may end late
         }
+        Failure noticed = abort.failure();
         if (Accusations.isConfession(reporter.rank(), noticed)) {
             fail(noticed);
             return;
@@ -294,7 +303,7 @@ final class Membership {
             return;
         }
         failure = cause;
-        sendAll(FrameType.ABORT, Verdict.encode(cause));
+        sendAll(FrameType.ABORT, new Verdict.Abort(epoch, cause).encode());
         firstFailure.complete(cause);
     }
 

@@ -106,9 +106,10 @@ final class NodeMain {
         tell(NodeFrame.Type.STARTED, rank, Long.toString(process.handle().pid()));
         var unused = process.exit().thenAcceptAsync(code -> {
             process.drain(System.nanoTime() + OUTPUT_DEADLINE.toNanos());
-            tell(NodeFrame.Type.EXITED, rank, Integer.toString(code));
+            // First, for the telling may block where the network is cut.
             CompletableFuture.delayedExecutor(SILENCE.toMillis(), TimeUnit.MILLISECONDS)
                     .execute(() -> endIfForgotten(number));
+            tell(NodeFrame.Type.EXITED, rank, Integer.toString(code));
         });
     }
 

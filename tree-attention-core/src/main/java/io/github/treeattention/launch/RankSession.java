@@ -72,6 +72,9 @@ public final class RankSession implements AutoCloseable {
             Map<String, String> fingerprint,
             Duration collectiveDeadline,
             ControlSettings settings) {
+        if (collectiveDeadline.isNegative() || collectiveDeadline.isZero()) {
+            throw new IllegalArgumentException("collectiveDeadline must be positive: got " + collectiveDeadline);
+        }
         RankSession session = new RankSession(environment, collectiveDeadline);
         Path jobDirectory = environment.aeronDirectory().toAbsolutePath().getParent();
         try {
@@ -115,7 +118,8 @@ public final class RankSession implements AutoCloseable {
         try {
             Transport transport = links.connect(epoch.group(), epoch.endpoints(), connectDeadline, epoch);
             communicator = new ReportingCommunicator(
-                    Communicators.over(epoch.group(), transport, epoch, collectiveDeadline), control::report);
+                    Communicators.over(epoch.group(), transport, epoch, collectiveDeadline),
+                    failure -> control.report(epoch, failure));
             ProcessGroup group = epoch.group();
             LOG.debug(
                     "Rank {} of {} is in epoch {} on {}",
@@ -124,7 +128,7 @@ public final class RankSession implements AutoCloseable {
                     group.epoch(),
                     group.host(group.rank()));
         } catch (RuntimeException e) {
-            control.abort("it could not connect to the others: " + e.getMessage());
+            control.abort(epoch, "it could not connect to the others: " + e.getMessage());
             throw e;
         }
     }
@@ -180,7 +184,7 @@ public final class RankSession implements AutoCloseable {
 
     /** Ends the group for everybody because of this rank: their calls fail with this reason. */
     public void abort(String reason) {
-        control.abort(reason);
+        control.abort(control.epoch(), reason);
     }
 
     /** Leaves in good order. The others go on without this rank as long as no call needs it. */

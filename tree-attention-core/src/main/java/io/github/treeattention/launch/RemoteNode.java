@@ -33,6 +33,8 @@ final class RemoteNode implements Node {
     private static final int MAX_LINES = 20;
     /** Above what the other side takes to kill its ranks and to stop its driver. */
     private static final Duration CLOSE_DEADLINE = Duration.ofSeconds(8);
+    /** Where nothing but a login has begun. */
+    private static final Duration START_DEADLINE = Duration.ofSeconds(2);
 
     private final String name;
     private final Duration grace;
@@ -220,15 +222,23 @@ final class RemoteNode implements Node {
         }
     }
 
-    @Override
-    public void close() {
-        closing = true;
+    private void endConversation() {
         try {
-            ssh.getOutputStream().close(); // past the buffer, which a thread may hold
+            ssh.getOutputStream().close();
         } catch (IOException e) {
             LOG.debug("The connection to host {} is gone", name, e);
         }
-        if (!ended(grace.plus(CLOSE_DEADLINE))) {
+    }
+
+    @Override
+    public void close() {
+        closing = true;
+        // In a thread of its own: where the other side does not read, the one that writes the plan holds the stream.
+        DaemonThreads.named("treeattn-node-close")
+                .newThread(this::endConversation)
+                .start();
+        boolean there = !host().isEmpty();
+        if (!ended(there ? grace.plus(CLOSE_DEADLINE) : START_DEADLINE)) {
             LOG.warn("Host {} did not end its part of the run in time: disconnected", name);
             ssh.descendants().forEach(ProcessHandle::destroyForcibly);
             ssh.destroyForcibly();

@@ -229,7 +229,7 @@ final class RunningJob implements AutoCloseable {
         if (config.lostRank == LostRank.END_RUN || coordinator == null || coordinator.isOver()) {
             fail(Kind.RANK_EXITED, cause);
         }
-        if (config.lostRank == LostRank.GO_ON || failure.isDone()) {
+        if (config.lostRank == LostRank.GO_ON || failure.isDone() || coordinator.hasShrunk()) {
             return CompletableFuture.completedFuture(null);
         }
         if (replacements == config.ranks) {

@@ -1,7 +1,6 @@
 package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal;
-import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.ProcessGroup;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -103,21 +102,30 @@ final class Verdict {
         }
     }
 
-    /** Payload of ABORT. */
-    static byte[] encode(AbortSignal.Failure failure) {
-        byte[] reason = encode(failure.reason());
-        return ByteBuffer.allocate(4 + reason.length)
-                .putInt(failure.rank())
-                .put(reason)
-                .array();
-    }
+    /** Payload of ABORT: which epoch has failed, and why. */
+    record Abort(int epoch, AbortSignal.Failure failure) {
+        private static final int FIXED_LENGTH = 4 + 4;
 
-    static AbortSignal.Failure decodeFailure(byte[] payload) {
-        if (payload.length < 4) {
-            return new AbortSignal.Failure(CollectiveException.UNKNOWN_RANK, "no reason given");
+        byte[] encode() {
+            byte[] reason = Verdict.encode(failure.reason());
+            return ByteBuffer.allocate(FIXED_LENGTH + reason.length)
+                    .putInt(epoch)
+                    .putInt(failure.rank())
+                    .put(reason)
+                    .array();
         }
-        return new AbortSignal.Failure(
-                ByteBuffer.wrap(payload).getInt(), decodeReason(Arrays.copyOfRange(payload, 4, payload.length)));
+
+        static Abort decode(byte[] payload) throws ProtocolException {
+            if (payload.length < FIXED_LENGTH) {
+                throw new ProtocolException(
+                        "ABORT must have at least " + FIXED_LENGTH + " bytes: got " + payload.length);
+            }
+            ByteBuffer in = ByteBuffer.wrap(payload);
+            return new Abort(
+                    in.getInt(),
+                    new AbortSignal.Failure(
+                            in.getInt(), decodeReason(Arrays.copyOfRange(payload, FIXED_LENGTH, payload.length))));
+        }
     }
 
     /** Payload of REFUSED. */

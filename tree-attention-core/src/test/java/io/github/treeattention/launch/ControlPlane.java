@@ -24,7 +24,7 @@ final class ControlPlane implements AutoCloseable {
     static final String JOB = "job-1";
     static final String TOKEN = "the token of the run";
     static final ControlSettings FAST = ControlSettings.defaults()
-            .withHeartbeat(Duration.ofMillis(50), Duration.ofMillis(1_000))
+            .withHeartbeat(Duration.ofMillis(50), Duration.ofSeconds(10))
             .withJoinDeadline(Duration.ofSeconds(20))
             .withHandshakeDeadline(Duration.ofSeconds(10));
 

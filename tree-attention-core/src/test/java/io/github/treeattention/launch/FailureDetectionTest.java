@@ -126,7 +126,7 @@ class FailureDetectionTest {
         try (ControlPlane plane = new ControlPlane(3, FAST)) {
             List<ControlConnection> ranks = plane.joinAll();
             CompletableFuture<Heard> told = ControlPlane.heard(ranks.get(2));
-            ranks.get(1).abort("out of memory");
+            ranks.get(1).abort(ranks.get(1).epoch(), "out of memory");
             ranks.get(1).close();
             assertEquals(
                     new Failure(1, "out of memory"),
@@ -143,7 +143,7 @@ class FailureDetectionTest {
             List<ControlConnection> ranks = plane.joinAll();
             CompletableFuture<Heard> told = ControlPlane.heard(ranks.get(2));
             CollectiveException thrown =
-                    ranks.get(0).report(new CollectiveException(1, "host", "allReduce", 7, "deadline: nothing", null));
+                    ranks.get(0).report(ranks.get(0).epoch(), new CollectiveException(1, "host", "allReduce", 7, "deadline: nothing", null));
             assertEquals(1, thrown.failedRank());
             Heard heard = told.get(20, TimeUnit.SECONDS);
             assertEquals(new Failure(1, "deadline: nothing (reported by rank 0)"), heard.failure());
@@ -160,7 +160,7 @@ class FailureDetectionTest {
                 CollectiveException noticed =
                         new CollectiveException(pair[1], "host", "allReduce", 7, "nothing from rank " + pair[1], null);
                 thrown.add(
-                        CompletableFuture.supplyAsync(() -> ranks.get(pair[0]).report(noticed)));
+                        CompletableFuture.supplyAsync(() -> ranks.get(pair[0]).report(ranks.get(pair[0]).epoch(), noticed)));
             }
             for (CompletableFuture<CollectiveException> one : thrown) {
                 CollectiveException verdict = one.get(20, TimeUnit.SECONDS);

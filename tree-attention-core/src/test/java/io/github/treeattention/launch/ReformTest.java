@@ -12,6 +12,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
@@ -103,7 +104,7 @@ class ReformTest {
                 }
                 List<CompletableFuture<ControlPlane.Heard>> heard =
                         ranks.stream().map(ControlPlane::heard).toList();
-                ranks.get(0).abort("the test wants it");
+                ranks.get(0).abort(ranks.get(0).epoch(), "the test wants it");
                 for (CompletableFuture<ControlPlane.Heard> one : heard) {
                     assertEquals(0, one.get(20, TimeUnit.SECONDS).failure().rank());
                 }
@@ -170,7 +171,7 @@ class ReformTest {
             Future<ControlConnection> joining0 = plane.join(0);
             ControlConnection rank1 = plane.join(1).get(20, TimeUnit.SECONDS);
             ControlConnection rank0 = joining0.get(20, TimeUnit.SECONDS);
-            rank0.abort("the test wants it");
+            rank0.abort(rank0.epoch(), "the test wants it");
             ControlPlane.heard(rank1).get(20, TimeUnit.SECONDS);
             Future<ProcessGroup> zero = reform(rank0, Reform.SHRINK, PATIENT);
             Future<ProcessGroup> one = reform(rank1, Reform.SHRINK, PATIENT);
@@ -195,6 +196,25 @@ class ReformTest {
                                 .startsWith("reform failed: all survivors must ask for the same"),
                         () -> failure.getCause().getMessage());
             }
+        }
+    }
+
+    @Test
+    void shouldNotEndAnEpochForALateFailureOfAnEarlierOne() throws Exception {
+        try (ControlPlane plane = plane(2)) {
+            List<ControlConnection> ranks = plane.joinAll();
+            Epoch first = ranks.get(0).epoch();
+            ranks.get(0).abort(first, "the test wants it");
+            ControlPlane.heard(ranks.get(1)).get(20, TimeUnit.SECONDS);
+            Future<ProcessGroup> zero = reform(ranks.get(0), Reform.SHRINK, PATIENT);
+            Future<ProcessGroup> one = reform(ranks.get(1), Reform.SHRINK, PATIENT);
+            assertEquals(2, zero.get(20, TimeUnit.SECONDS).epoch());
+            assertEquals(2, one.get(20, TimeUnit.SECONDS).epoch());
+            Epoch second = ranks.get(1).epoch();
+            ranks.get(0).abort(first, "closed by another thread of its process");
+            ranks.get(0).close(); // the answer to its goodbye comes after that of the abort
+            ranks.get(1).close();
+            assertEquals(Optional.empty(), second.failure());
         }
     }
 

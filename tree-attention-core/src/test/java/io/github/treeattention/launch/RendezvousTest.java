@@ -141,6 +141,11 @@ class RendezvousTest {
             assertTrue(
                     refusal(plane.join(1)).getMessage().endsWith(difference),
                     "a rank that comes later is told as well");
+            long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
+            while (!plane.coordinator.isEmpty()) {
+                assertTrue(System.nanoTime() - deadline < 0, "who serves the others would wait for them in vain");
+                TimeUnit.MILLISECONDS.sleep(5);
+            }
         }
     }
 

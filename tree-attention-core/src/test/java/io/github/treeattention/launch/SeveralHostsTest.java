@@ -15,8 +15,10 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
@@ -162,6 +164,27 @@ class SeveralHostsTest {
                 "host treeattn-beta: the connection to it ended with exit code 255; it printed: Permission denied"
                         + " (publickey).",
                 failure.getMessage());
+    }
+
+    @Test
+    void shouldNotWaitForAHostThatTakesNothingIn() throws Exception {
+        byte[] moreThanAPipeHolds = new byte[1 << 20];
+        NodePlan plan = new NodePlan(
+                "job",
+                1,
+                "token",
+                2,
+                1,
+                "127.0.0.1",
+                1,
+                Duration.ofSeconds(3),
+                DataPlaneOptions.defaults(),
+                new Program("Main", List.of(), "cp", List.of(), Map.of(), moreThanAPipeHolds));
+        RemoteNode node = RemoteNode.open(ssh("sleep 1000"), "treeattn-beta", plan);
+        assertThrows(IOException.class, () -> node.awaitReady(Duration.ofMillis(300)));
+        ProcessHandle login = node.handle();
+        node.close();
+        login.onExit().get(20, TimeUnit.SECONDS);
     }
 
     @Test

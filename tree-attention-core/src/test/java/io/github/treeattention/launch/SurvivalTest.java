@@ -67,6 +67,20 @@ class SurvivalTest {
         assertNothingLeft(job);
     }
 
+    /** A successor that comes too late, or not at all, must not end a run that goes on without it. */
+    @Test
+    void shouldGoOnWithFewerRanksWhereSuccessorsWerePromised() throws Exception {
+        RunningJob job = start(LostRank.REPLACE, "SHRINK", "200", "2");
+        transcript.await("looping in epoch 1", RANKS);
+        job.ranks().get(1).handle().destroyForcibly();
+        LaunchResult result = job.await();
+        assertEquals(Optional.empty(), result.failure(), transcript::toString);
+        assertEquals(0, result.exitCodes().get(0), transcript::toString);
+        assertEquals(0, result.exitCodes().get(2), transcript::toString);
+        transcript.await("epoch 2 rank 1 of 2", 1);
+        assertNothingLeft(job);
+    }
+
     @Test
     void shouldGoOnWithoutARankThatIsStopped() throws Exception {
         RunningJob job = start(LostRank.GO_ON, "SHRINK", "200", "2");

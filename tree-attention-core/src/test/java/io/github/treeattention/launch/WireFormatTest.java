@@ -36,7 +36,8 @@ class WireFormatTest {
         assertEquals(HELLO, Hello.decode(HELLO.encode()));
         assertEquals(MEMBERS, Members.decode(MEMBERS.encode()));
         Failure failure = new Failure(7, "größer");
-        assertEquals(failure, Verdict.decodeFailure(Verdict.encode(failure)));
+        Verdict.Abort abort = new Verdict.Abort(7, failure);
+        assertEquals(abort, Verdict.Abort.decode(abort.encode()));
     }
 
     @Test

@@ -7,12 +7,14 @@ import java.nio.channels.SocketChannel;
 /** Bytes as they are. What the kernel does not take at once is copied aside. */
 final class PlainWire extends Wire {
     private final ByteBuffer[] gather = new ByteBuffer[2];
-    private final ByteBuffer pending;
+    private final int mostBytes;
+    /** Grows when it is needed first: a stranger's connection must not cost it. */
+    private ByteBuffer pending = ByteBuffer.allocate(0);
 
     /** @param mostBytes that are sent at once */
     PlainWire(SocketChannel channel, int mostBytes) {
         super(channel);
-        pending = ByteBuffer.allocateDirect(mostBytes).flip();
+        this.mostBytes = mostBytes;
     }
 
     @Override
@@ -31,6 +33,9 @@ final class PlainWire extends Wire {
         gather[1] = body;
         channel.write(gather);
         if (head.hasRemaining() || body.hasRemaining()) {
+            if (pending.capacity() == 0) {
+                pending = ByteBuffer.allocateDirect(mostBytes);
+            }
             pending.clear().put(head).put(body).flip();
             return false;
         }

@@ -16,6 +16,7 @@ import java.nio.channels.SocketChannel;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import javax.net.ssl.SSLException;
 
 /**
  * Where one process takes part in TCP links: it listens on one address and port for members of its run, in any epoch. On
@@ -97,6 +98,8 @@ public final class TcpEndpoint implements AutoCloseable {
                 return attempt(group, peer, address, connecting);
             } catch (LinkRefusedException e) {
                 throw connecting.failure(peer, "its data link at " + address + ": " + e.getMessage(), e);
+            } catch (SSLException e) {
+                throw connecting.failure(peer, "its data link at " + address + " by TLS: " + e.getMessage(), e);
             } catch (IOException e) {
                 cause = "its data link at " + address + " could not be opened: " + e.getMessage();
             }

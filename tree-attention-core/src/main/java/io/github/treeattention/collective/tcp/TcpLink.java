@@ -141,6 +141,10 @@ final class TcpLink {
         }
         try {
             wire.flush(); // what is left of a frame that was refused must not wait for its next offer
+        } catch (IOException gone) {
+            // The next offer finds out; what the peer has said before it went is still to be read.
+        }
+        try {
             if (wire.read(received) < 0) {
                 ended = received.position() == start ? "" : " in the middle of a frame";
             }

@@ -18,18 +18,22 @@ final class TlsWire extends Wire {
     private final SSLEngine engine;
     private final ByteBuffer[] gather = new ByteBuffer[2];
     /** Encrypted bytes that have arrived, from position to limit. */
-    private final ByteBuffer arrived;
+    private ByteBuffer arrived;
     /** Encrypted bytes that have not left yet, from position to limit. */
-    private final ByteBuffer leaving;
+    private ByteBuffer leaving;
+
+    private final int mostBytes;
+    private boolean grown;
 
     /** @param mostBytes that are sent at once */
     TlsWire(SocketChannel channel, SSLEngine engine, int mostBytes) throws SSLException {
         super(channel);
         this.engine = engine;
         int record = engine.getSession().getPacketBufferSize();
-        arrived = ByteBuffer.allocateDirect(4 * record).flip();
-        leaving = ByteBuffer.allocateDirect((mostBytes / RECORD_CONTENT + 3) * record)
-                .flip();
+        // A record each until there is content to send: a stranger's connection must cost little.
+        arrived = ByteBuffer.allocate(record).flip();
+        leaving = ByteBuffer.allocate(record).flip();
+        this.mostBytes = mostBytes;
         engine.beginHandshake();
     }
 
@@ -132,8 +136,19 @@ final class TlsWire extends Wire {
 
     @Override
     boolean send(ByteBuffer head, ByteBuffer body) throws IOException {
+        if (!grown && head.remaining() + body.remaining() > RECORD_CONTENT / 2) {
+            grow();
+        }
         wrap(head, body);
         return flush();
+    }
+
+    private void grow() {
+        int record = engine.getSession().getPacketBufferSize();
+        arrived = ByteBuffer.allocateDirect(4 * record).put(arrived).flip();
+        leaving = ByteBuffer.allocateDirect((mostBytes / RECORD_CONTENT + 3) * record)
+                .flip();
+        grown = true;
     }
 
     /** Into {@link #leaving}, which must be empty. */

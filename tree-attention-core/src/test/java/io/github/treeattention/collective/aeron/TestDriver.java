@@ -1,12 +1,14 @@
 package io.github.treeattention.collective.aeron;
 
 import io.aeron.driver.MediaDriver;
+import io.aeron.driver.status.SystemCounterDescriptor;
 import io.github.treeattention.collective.AbortSignal;
 import io.github.treeattention.collective.ProcessGroup;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.function.Consumer;
 
 /** A driver in this process and a directory of its own, removed with it. */
 public final class TestDriver implements AutoCloseable {
@@ -19,8 +21,18 @@ public final class TestDriver implements AutoCloseable {
     }
 
     public static TestDriver launch() throws IOException {
+        return launch(context -> {});
+    }
+
+    static TestDriver launch(Consumer<MediaDriver.Context> changes) throws IOException {
         Path parent = newDirectory();
-        return new TestDriver(parent, MediaDriver.launch(MediaDriverMain.context(parent.resolve("aeron"))));
+        MediaDriver.Context context = MediaDriverMain.context(parent.resolve("aeron"));
+        changes.accept(context);
+        return new TestDriver(parent, MediaDriver.launch(context));
+    }
+
+    long count(SystemCounterDescriptor what) {
+        return driver.context().systemCounters().get(what).get();
     }
 
     static Path newDirectory() throws IOException {

@@ -23,10 +23,23 @@ final class UdpGroups {
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
 
     private final Path driver;
+    private final Network network;
     private final Map<Long, List<CompletableFuture<InetSocketAddress>>> addresses = new ConcurrentHashMap<>();
 
     UdpGroups(Path driver) {
+        this(driver, endpoint -> endpoint);
+    }
+
+    /** @param network what others are told instead of where a member listens */
+    UdpGroups(Path driver, Network network) {
         this.driver = driver;
+        this.network = network;
+    }
+
+    /** What lies before an endpoint. */
+    @FunctionalInterface
+    interface Network {
+        InetSocketAddress before(InetSocketAddress endpoint) throws IOException;
     }
 
     static UdpEndpoint open(Path driver, Token token, int ranks) throws IOException {
@@ -40,7 +53,7 @@ final class UdpGroups {
                         .limit(group.worldSize())
                         .toList());
         UdpEndpoint endpoint = open(driver, TOKEN, group.worldSize());
-        all.get(group.rank()).complete(endpoint.address());
+        all.get(group.rank()).complete(network.before(endpoint.address()));
         InetSocketAddress[] peers = new InetSocketAddress[group.worldSize()];
         for (int peer = 0; peer < peers.length; peer++) {
             peers[peer] = peer == group.rank() ? null : all.get(peer).get(20, TimeUnit.SECONDS);

@@ -10,6 +10,8 @@ import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.Token;
 import io.github.treeattention.collective.Transport;
 import java.io.IOException;
+import java.lang.management.BufferPoolMXBean;
+import java.lang.management.ManagementFactory;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.Socket;
@@ -196,6 +198,35 @@ class TcpEndpointTest {
         CollectiveException failure =
                 assertThrows(CollectiveException.class, () -> dial(dialer, gone, 1, Duration.ofMillis(200)));
         assertTrue(failure.getMessage().contains("could not be opened: Connection refused"), failure::getMessage);
+    }
+
+    @Test
+    void shouldNotGiveStrangersDirectMemory() throws Exception {
+        TcpEndpoint acceptor = open(TcpGroups.TOKEN, Optional.empty());
+        BufferPoolMXBean direct = ManagementFactory.getPlatformMXBeans(BufferPoolMXBean.class).stream()
+                .filter(pool -> pool.getName().equals("direct"))
+                .findFirst()
+                .orElseThrow();
+        long before = direct.getMemoryUsed();
+        List<Socket> strangers = new ArrayList<>();
+        for (int i = 0; i < 100; i++) {
+            strangers.add(new Socket(acceptor.address().getAddress(), acceptor.address().getPort()));
+            strangers.get(i).getOutputStream().write(new byte[10]);
+        }
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
+        while (Thread.getAllStackTraces().keySet().stream()
+                        .filter(thread -> thread.getName().startsWith("treeattn-links"))
+                        .count()
+                < 100) {
+            assertTrue(System.nanoTime() - deadline < 0, "not all are served");
+            TimeUnit.MILLISECONDS.sleep(5);
+        }
+        long taken = direct.getMemoryUsed() - before;
+        for (Socket stranger : strangers) {
+            stranger.close();
+        }
+        // The JDK's own buffer for reading the handshake, freed with its thread, and nothing of a link's 64 KiB.
+        assertTrue(taken < 100 * (32 << 10), () -> taken + " bytes of direct memory for strangers");
     }
 
     @Test

@@ -4,6 +4,7 @@ import io.github.treeattention.collective.AbortSignal;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.Token;
 import io.github.treeattention.collective.Transport;
+import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
@@ -22,17 +23,30 @@ final class TcpGroups {
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
 
     private final Optional<Tls> tls;
+    private final Network network;
     private final Map<Long, List<CompletableFuture<InetSocketAddress>>> addresses = new ConcurrentHashMap<>();
 
     TcpGroups(Optional<Tls> tls) {
+        this(tls, endpoint -> endpoint);
+    }
+
+    /** @param network what others are told instead of where a member listens */
+    TcpGroups(Optional<Tls> tls, Network network) {
         this.tls = tls;
+        this.network = network;
+    }
+
+    /** What lies before an endpoint. */
+    @FunctionalInterface
+    interface Network {
+        InetSocketAddress before(InetSocketAddress endpoint) throws IOException;
     }
 
     Transport join(ProcessGroup group) throws Exception {
         List<CompletableFuture<InetSocketAddress>> all =
                 addresses.computeIfAbsent(group.groupId(), id -> unknown(group.worldSize()));
         TcpEndpoint endpoint = TcpEndpoint.open(InetAddress.getLoopbackAddress(), TOKEN, tls);
-        all.get(group.rank()).complete(endpoint.address());
+        all.get(group.rank()).complete(network.before(endpoint.address()));
         List<InetSocketAddress> peers = new ArrayList<>();
         for (CompletableFuture<InetSocketAddress> one : all) {
             peers.add(one.get(20, TimeUnit.SECONDS));

@@ -10,6 +10,7 @@ import io.github.treeattention.collective.TransportException;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.net.StandardSocketOptions;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.ServerSocketChannel;
@@ -102,6 +103,17 @@ class TcpLinkTest {
         }
         sender.join();
         assertFalse(link.poll(got -> {}));
+    }
+
+    @Test
+    void shouldHandOverLastWordsThoughItsOwnFrameIsStuck() throws Exception {
+        while (link.offer(EMPTY.duplicate(), frame(60_000, 0))) {
+            Thread.onSpinWait(); // until the kernel takes no more
+        }
+        sendToLink(prefix(40), frame(40, 7));
+        peer.setOption(StandardSocketOptions.SO_LINGER, 0);
+        own.shutdownOutput(); // what is left of the frame can never leave
+        await(got -> assertEquals(frame(40, 7), got));
     }
 
     @ParameterizedTest
