@@ -82,7 +82,8 @@ final class ControlConnection implements AutoCloseable {
                     switch (answer.type()) {
                         case ACCEPTED -> Rhythm.decode(answer.payload());
                         case REFUSED -> throw refused(environment.rank(), Verdict.decodeReason(answer.payload()));
-                        case ABORT -> throw aborted(Verdict.Abort.decode(answer.payload()).failure());
+                        case ABORT ->
+                            throw aborted(Verdict.Abort.decode(answer.payload()).failure());
                         default -> throw new ProtocolException("the coordinator must not answer " + answer.type());
                     };
             ControlConnection connection = new ControlConnection(channel, rhythm);
@@ -218,7 +219,8 @@ final class ControlConnection implements AutoCloseable {
                 case WELCOME -> {
                     return new Epoch(Members.decode(frame.payload()));
                 }
-                case ABORT -> throw aborted(Verdict.Abort.decode(frame.payload()).failure());
+                case ABORT ->
+                    throw aborted(Verdict.Abort.decode(frame.payload()).failure());
                 default -> throw new ProtocolException("the coordinator must not send " + frame.type());
             }
         }
@@ -230,7 +232,8 @@ final class ControlConnection implements AutoCloseable {
                 Frame frame = receive();
                 switch (frame.type()) {
                     case HEARTBEAT -> {}
-                    case ABORT -> epoch.fail(Verdict.Abort.decode(frame.payload()).failure());
+                    case ABORT ->
+                        epoch.fail(Verdict.Abort.decode(frame.payload()).failure());
                     case WELCOME -> {
                         // Before the next frame is read, which may end this epoch as well.
                         epoch = new Epoch(Members.decode(frame.payload()));

@@ -75,10 +75,7 @@ public abstract class UnreliableLinksContract {
         });
         System.out.printf(
                 "%s: %d calls in %d ms; %s%n",
-                getClass().getSimpleName(),
-                got.get(0).size(),
-                (System.nanoTime() - start) / 1_000_000,
-                report());
+                getClass().getSimpleName(), got.get(0).size(), (System.nanoTime() - start) / 1_000_000, report());
         for (int rank = 0; rank < RANKS; rank++) {
             assertEquals(wanted.get(rank), got.get(rank), "rank " + rank);
         }

@@ -142,8 +142,10 @@ class FailureDetectionTest {
         try (ControlPlane plane = new ControlPlane(3, FAST)) {
             List<ControlConnection> ranks = plane.joinAll();
             CompletableFuture<Heard> told = ControlPlane.heard(ranks.get(2));
-            CollectiveException thrown =
-                    ranks.get(0).report(ranks.get(0).epoch(), new CollectiveException(1, "host", "allReduce", 7, "deadline: nothing", null));
+            CollectiveException thrown = ranks.get(0)
+                    .report(
+                            ranks.get(0).epoch(),
+                            new CollectiveException(1, "host", "allReduce", 7, "deadline: nothing", null));
             assertEquals(1, thrown.failedRank());
             Heard heard = told.get(20, TimeUnit.SECONDS);
             assertEquals(new Failure(1, "deadline: nothing (reported by rank 0)"), heard.failure());
@@ -159,8 +161,8 @@ class FailureDetectionTest {
             for (int[] pair : new int[][] {{3, 0}, {1, 0}, {0, 2}}) {
                 CollectiveException noticed =
                         new CollectiveException(pair[1], "host", "allReduce", 7, "nothing from rank " + pair[1], null);
-                thrown.add(
-                        CompletableFuture.supplyAsync(() -> ranks.get(pair[0]).report(ranks.get(pair[0]).epoch(), noticed)));
+                thrown.add(CompletableFuture.supplyAsync(
+                        () -> ranks.get(pair[0]).report(ranks.get(pair[0]).epoch(), noticed)));
             }
             for (CompletableFuture<CollectiveException> one : thrown) {
                 CollectiveException verdict = one.get(20, TimeUnit.SECONDS);

@@ -132,7 +132,8 @@ final class UdpRelay implements AutoCloseable {
         }
         if (random.nextDouble() < DELAYED) {
             faults++;
-            ByteBuffer copy = ByteBuffer.allocate(buffer.remaining()).put(buffer).flip();
+            ByteBuffer copy =
+                    ByteBuffer.allocate(buffer.remaining()).put(buffer).flip();
             late.add(new Late(System.nanoTime() + random.nextInt(MOST_DELAY_NANOS), by, to, copy));
         } else {
             by.send(buffer, to);

@@ -50,6 +50,7 @@ class UdpRelayTest extends UnreliableLinksContract {
 
     @Override
     protected String report() {
-        return "seed " + seed + ", " + relays.stream().mapToLong(UdpRelay::faults).sum() + " faults";
+        return "seed " + seed + ", "
+                + relays.stream().mapToLong(UdpRelay::faults).sum() + " faults";
     }
 }

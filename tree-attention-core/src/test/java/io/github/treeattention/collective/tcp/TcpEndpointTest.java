@@ -210,7 +210,8 @@ class TcpEndpointTest {
         long before = direct.getMemoryUsed();
         List<Socket> strangers = new ArrayList<>();
         for (int i = 0; i < 100; i++) {
-            strangers.add(new Socket(acceptor.address().getAddress(), acceptor.address().getPort()));
+            strangers.add(new Socket(
+                    acceptor.address().getAddress(), acceptor.address().getPort()));
             strangers.get(i).getOutputStream().write(new byte[10]);
         }
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);

@@ -42,6 +42,7 @@ class TcpRelayTest extends UnreliableLinksContract {
 
     @Override
     protected String report() {
-        return "seed " + seed + ", " + relays.stream().mapToLong(TcpRelay::faults).sum() + " stalls";
+        return "seed " + seed + ", "
+                + relays.stream().mapToLong(TcpRelay::faults).sum() + " stalls";
     }
 }
