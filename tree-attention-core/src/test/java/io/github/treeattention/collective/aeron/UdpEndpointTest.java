@@ -121,7 +121,7 @@ class UdpEndpointTest {
             }
             int port = Integer.parseInt(reader.resolvedEndpoint().replaceFirst(".*:", ""));
             try (Transport link =
-                    connect(zero, new InetSocketAddress("127.0.0.1", port), group, Duration.ofSeconds(20))) {
+                    connect(zero, new InetSocketAddress(zero.address().getAddress(), port), group, Duration.ofSeconds(20))) {
                 while (forged.offer(new UnsafeBuffer(new byte[5_000])) < 0) {
                     Thread.onSpinWait();
                 }
