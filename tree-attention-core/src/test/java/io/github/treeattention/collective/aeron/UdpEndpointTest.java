@@ -120,8 +120,8 @@ class UdpEndpointTest {
                 Thread.onSpinWait();
             }
             int port = Integer.parseInt(reader.resolvedEndpoint().replaceFirst(".*:", ""));
-            try (Transport link =
-                    connect(zero, new InetSocketAddress(zero.address().getAddress(), port), group, Duration.ofSeconds(20))) {
+            try (Transport link = connect(
+                    zero, new InetSocketAddress(zero.address().getAddress(), port), group, Duration.ofSeconds(20))) {
                 while (forged.offer(new UnsafeBuffer(new byte[5_000])) < 0) {
                     Thread.onSpinWait();
                 }
