@@ -14,6 +14,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.PriorityQueue;
 import java.util.Random;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * A bad network in front of one endpoint, both ways: it drops, repeats and delays datagrams, and what is delayed is
@@ -32,9 +33,8 @@ final class UdpRelay implements AutoCloseable {
     private final Map<SocketAddress, DatagramChannel> ways = new HashMap<>();
     private final PriorityQueue<Late> late = new PriorityQueue<>();
     private final ByteBuffer buffer = ByteBuffer.allocateDirect(1 << 16);
-    private final Thread thread = new Thread(this::run, "udp-relay");
     private volatile boolean cut;
-    private volatile long faults;
+    private final AtomicLong faults = new AtomicLong();
 
     /** A datagram and when it goes where. */
     private record Late(long due, DatagramChannel by, SocketAddress to, ByteBuffer data) implements Comparable<Late> {
@@ -48,6 +48,7 @@ final class UdpRelay implements AutoCloseable {
         this.target = target;
         random = new Random(seed);
         front.register(selector, SelectionKey.OP_READ);
+        Thread thread = new Thread(this::run, "udp-relay");
         thread.setDaemon(true);
         thread.start();
     }
@@ -68,12 +69,12 @@ final class UdpRelay implements AutoCloseable {
     }
 
     long faults() {
-        return faults;
+        return faults.get();
     }
 
     private void run() {
         try {
-            while (thread == Thread.currentThread() && selector.isOpen()) {
+            while (selector.isOpen()) {
                 Late next = late.peek();
                 long wait = next == null ? 100 : Math.max(1, (next.due - System.nanoTime()) / 1_000_000);
                 selector.select(wait);
@@ -123,15 +124,15 @@ final class UdpRelay implements AutoCloseable {
     private void forward(DatagramChannel by, SocketAddress to) throws IOException {
         buffer.flip();
         if (cut || random.nextDouble() < DROPPED) {
-            faults++;
+            faults.incrementAndGet();
             return;
         }
         if (random.nextDouble() < REPEATED) {
-            faults++;
+            faults.incrementAndGet();
             by.send(buffer.duplicate(), to);
         }
         if (random.nextDouble() < DELAYED) {
-            faults++;
+            faults.incrementAndGet();
             ByteBuffer copy =
                     ByteBuffer.allocate(buffer.remaining()).put(buffer).flip();
             late.add(new Late(System.nanoTime() + random.nextInt(MOST_DELAY_NANOS), by, to, copy));
