@@ -70,7 +70,7 @@ class FrameCipherTest {
         ByteBuffer message = seal(cipher(), "header", "payload");
         for (int bit = 0; bit < 8 * message.limit(); bit++) {
             ByteBuffer changed = buffer(message.limit()).put(0, message, 0, message.limit());
-            changed.put(bit / 8, (byte) (changed.get(bit / 8) ^ 1 << bit % 8));
+            changed.put(bit / 8, (byte) (changed.get(bit / 8) ^ (1 << (bit % 8))));
             assertFalse(opens(cipher(), changed), "bit " + bit);
         }
         for (int length = 0; length < message.limit(); length++) {

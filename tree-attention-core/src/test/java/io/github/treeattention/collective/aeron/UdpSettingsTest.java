@@ -33,8 +33,8 @@ class UdpSettingsTest {
 
     @Test
     void shouldShortenTermsRatherThanFillTheMemory() {
-        assertEquals(2L * 3 * 4 * 4 << 20, UdpSettings.requiredBytes(4, 4));
-        assertEquals(2L * 3 * 8 * 8 << 18, UdpSettings.requiredBytes(8, 8));
+        assertEquals((2L * 3 * 4 * 4) << 20, UdpSettings.requiredBytes(4, 4));
+        assertEquals((2L * 3 * 8 * 8) << 18, UdpSettings.requiredBytes(8, 8));
     }
 
     @Test
