@@ -35,7 +35,9 @@ public final class RingAttention {
     private final SequenceSplit keys;
     private final int rank;
     private final int mostHops;
+    private final KvType type;
     private final RingBlocks ring;
+    private KvCargo cargo;
     private List<Long> documentStarts = List.of();
     private int lastHop;
     private int batch;
@@ -82,7 +84,8 @@ public final class RingAttention {
         Reach.requireComparable(spec, queries, keys);
         this.mostHops = Reach.lastHop(spec, queries, keys, List.of());
         this.lastHop = mostHops;
-        this.ring = new RingBlocks(communicator, spec, keys, Objects.requireNonNull(type, "type"));
+        this.type = Objects.requireNonNull(type, "type");
+        this.ring = new RingBlocks(communicator);
     }
 
     /**
@@ -96,11 +99,12 @@ public final class RingAttention {
         AttentionInputs whole = begin(inputs, state);
         state.clear();
         runs.forEach(run -> run.load(whole, state));
-        ring.begin(whole, lastHop, false);
+        cargo.load(whole, null);
+        ring.begin(cargo, lastHop, false);
         try {
             for (int hop = 0; hop <= ring.lastHop(); hop++) {
                 ring.passKeysAndValues(hop);
-                KvBlock block = ring.block(hop);
+                KvBlock block = cargo.block(ring.holder(hop));
                 ring.compute(() -> runs.forEach(run -> run.attend(block, ring.current(), scratch)));
                 ring.turn(hop);
             }
@@ -128,19 +132,21 @@ public final class RingAttention {
         requireMatching(whole, stateGradient);
         inputs.requireRoom(spec, queries.slice(rank), keys.slice(rank), gradients);
         runs.forEach(run -> run.load(whole, state, stateGradient, gradients.queries()));
-        ring.begin(whole, lastHop, true);
+        cargo.load(whole, gradients);
+        ring.begin(cargo, lastHop, true);
         try {
             for (int hop = 0; hop <= ring.lastHop(); hop++) {
                 ring.passWithGradients(hop);
-                KvBlock block = ring.block(hop);
+                KvBlock block = cargo.block(ring.holder(hop));
+                int here = hop;
                 ring.compute(() -> {
-                    ByteBuffer own = ring.clearedGradients(block);
+                    ByteBuffer own = ring.clearedGradients(here);
                     runs.forEach(run -> run.backward(block, ring.current(), own));
                 });
                 ring.addGradients(hop);
                 ring.turn(hop);
             }
-            ring.sendGradientsHome(gradients);
+            ring.sendGradientsHome();
         } finally {
             ring.end();
         }
@@ -173,6 +179,7 @@ public final class RingAttention {
             return;
         }
         batch = newBatch;
+        cargo = new KvCargo(spec, batch, keys, type, rank);
         runs = QueryRun.of(kernel, spec, batch, queries.slice(rank));
         int longest = runs.stream().mapToInt(QueryRun::length).max().orElse(0);
         int bytes = mostHops == 0 ? 0 : AttentionState.byteLength(batch, spec.heads(), longest, spec.valueDim());

@@ -1,19 +1,14 @@
 package io.github.treeattention.distributed;
 
-import io.github.treeattention.attention.AttentionSpec;
-import io.github.treeattention.cache.KvType;
-import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.collective.Communicator;
-import io.github.treeattention.kernel.AttentionGradients;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.List;
 
 /**
- * What goes round the ring: the block of keys and values that is here, the one that arrives, and in backward the sums of
- * gradients that follow one hop behind, in the same message:
+ * The schedule of a ring, whatever its {@link RingCargo}: the block of keys and values that is here, the one that arrives, and
+ * in backward the sums of gradients that follow one hop behind, in the same message:
  *
  * <pre>
  * hop h sends   | keys and values of the block here | gradients of the block that was here at hop h - 1 |
@@ -24,12 +19,8 @@ import java.util.List;
  */
 final class RingBlocks {
     private final Communicator communicator;
-    private final AttentionSpec spec;
-    private final SequenceSplit keys;
-    private final KvType type;
+    private RingCargo cargo;
     private int lastHop;
-    private List<KvBlock> blocks = List.of();
-    private int batch;
     private ByteBuffer current = allocate(0);
     private ByteBuffer next = allocate(0);
     private ByteBuffer own = allocate(0);
@@ -39,11 +30,8 @@ final class RingBlocks {
     private long computeEnd;
     private List<RingHop> trace = new ArrayList<>();
 
-    RingBlocks(Communicator communicator, AttentionSpec spec, SequenceSplit keys, KvType type) {
+    RingBlocks(Communicator communicator) {
         this.communicator = communicator;
-        this.spec = spec;
-        this.keys = keys;
-        this.type = type;
     }
 
     int lastHop() {
@@ -55,17 +43,15 @@ final class RingBlocks {
      *
      * @throws IllegalArgumentException if a message would not fit 2 GiB
      */
-    void begin(AttentionInputs inputs, int hops, boolean withGradients) {
+    void begin(RingCargo newCargo, int hops, boolean withGradients) {
+        cargo = newCargo;
         lastHop = hops;
-        if (batch != inputs.batch()) {
-            batch = inputs.batch();
-            blocks = new ArrayList<>();
-            for (int rank = 0; rank < keys.worldSize(); rank++) {
-                blocks.add(new KvBlock(spec, batch, keys.slice(rank), type));
-            }
+        long largest = 0;
+        long gradients = 0;
+        for (int rank = 0; rank < communicator.worldSize(); rank++) {
+            largest = Math.max(largest, cargo.bytes(rank));
+            gradients = Math.max(gradients, cargo.gradientBytes(rank));
         }
-        long largest = blocks.stream().mapToLong(KvBlock::bytes).max().orElse(0);
-        long gradients = blocks.stream().mapToLong(KvBlock::gradientBytes).max().orElse(0);
         long message = largest + (withGradients ? gradients : 0);
         if (message > Integer.MAX_VALUE) {
             throw new IllegalArgumentException("a block of keys and values and its gradients, which go round in one"
@@ -75,14 +61,22 @@ final class RingBlocks {
         next = fit(next, message);
         own = fit(own, withGradients ? gradients : 0);
         next.clear(); // the last call left the lengths of its own messages
-        block(0).encode(inputs.keys(), inputs.values(), current.clear());
+        cargo.encode(current.clear());
         trace = new ArrayList<>();
         exchange = null;
     }
 
-    /** The block that is here after so many hops. */
-    KvBlock block(int hop) {
-        return blocks.get(Math.floorMod(communicator.rank() - hop, blocks.size()));
+    /** The rank whose block is here after so many hops. */
+    int holder(int hop) {
+        return Math.floorMod(communicator.rank() - hop, communicator.worldSize());
+    }
+
+    private int bytes(int hop) {
+        return cargo.bytes(holder(hop));
+    }
+
+    private int gradientBytes(int hop) {
+        return cargo.gradientBytes(holder(hop));
     }
 
     /** The message with the block that is here. */
@@ -107,7 +101,7 @@ final class RingBlocks {
         if (hop == lastHop) {
             return;
         }
-        pass(0, block(hop).bytes(), block(hop + 1).bytes());
+        pass(0, bytes(hop), bytes(hop + 1));
     }
 
     /** Starts the fused exchange of backward; at the first hop there are no gradients yet, at the last no further keys. */
@@ -115,10 +109,10 @@ final class RingBlocks {
         if (lastHop == 0) {
             return;
         }
-        int here = block(hop).bytes();
+        int here = bytes(hop);
         int from = hop < lastHop ? 0 : here;
-        int to = hop == 0 ? here : here + block(hop - 1).gradientBytes();
-        pass(from, to, gradientsAt(hop) + (hop == 0 ? 0 : block(hop).gradientBytes()));
+        int to = hop == 0 ? here : here + gradientBytes(hop - 1);
+        pass(from, to, gradientsAt(hop) + (hop == 0 ? 0 : gradientBytes(hop)));
     }
 
     private void pass(int from, int to, int arriving) {
@@ -135,12 +129,12 @@ final class RingBlocks {
 
     /** Where the message that arrives during a hop has its gradients. */
     private int gradientsAt(int hop) {
-        return hop < lastHop ? block(hop + 1).bytes() : 0;
+        return hop < lastHop ? bytes(hop + 1) : 0;
     }
 
-    /** Room for what this rank adds to a block's gradients, zeroed. */
-    ByteBuffer clearedGradients(KvBlock block) {
-        own.clear().limit(block.gradientBytes());
+    /** Room for what this rank adds to the gradients of the block that is here, zeroed. */
+    ByteBuffer clearedGradients(int hop) {
+        own.clear().limit(gradientBytes(hop));
         for (int i = 0; i < own.limit(); i += Float.BYTES) {
             own.putFloat(i, 0);
         }
@@ -150,11 +144,12 @@ final class RingBlocks {
     /** Adds them to the sums that arrived during this hop. */
     void addGradients(int hop) {
         awaitArrival();
-        int bytes = block(hop).gradientBytes();
+        int bytes = gradientBytes(hop);
         if (hop == 0) {
             next.clear().put(gradientsAt(hop), own, 0, bytes);
         } else {
-            add(floats(own, 0, bytes), floats(next.clear(), gradientsAt(hop), bytes));
+            cargo.add(own.clear().limit(bytes), next.clear().position(gradientsAt(hop)).limit(gradientsAt(hop) + bytes));
+            next.clear();
         }
     }
 
@@ -183,30 +178,16 @@ final class RingBlocks {
         }
     }
 
-    /** After the last turn: every block's sums to its owner, which adds them to its gradients. */
-    void sendGradientsHome(AttentionGradients gradients) {
+    /** After the last turn: every block's sums to its owner. */
+    void sendGradientsHome() {
         int worldSize = communicator.worldSize();
         int rank = communicator.rank();
-        KvBlock home = blocks.get(rank);
         communicator.sendRecv(
-                current.clear().limit(block(lastHop).gradientBytes()),
+                current.clear().limit(gradientBytes(lastHop)),
                 Math.floorMod(rank - lastHop, worldSize),
-                next.clear().limit(home.gradientBytes()),
+                next.clear().limit(cargo.gradientBytes(rank)),
                 (rank + lastHop) % worldSize);
-        for (int b = 0; b < batch; b++) {
-            add(home.keyGradients(next).get(b), gradients.keys(b));
-            add(home.valueGradients(next).get(b), gradients.values(b));
-        }
-    }
-
-    private static void add(FloatBuffer addend, FloatBuffer sum) {
-        for (int i = 0, n = addend.capacity(); i < n; i++) {
-            sum.put(i, sum.get(i) + addend.get(i));
-        }
-    }
-
-    private static FloatBuffer floats(ByteBuffer buffer, int at, int bytes) {
-        return buffer.slice(at, bytes).order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer();
+        cargo.deliver(next);
     }
 
     private static ByteBuffer fit(ByteBuffer buffer, long bytes) {

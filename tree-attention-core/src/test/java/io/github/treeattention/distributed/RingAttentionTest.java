@@ -330,7 +330,7 @@ class RingAttentionTest {
         refused(
                 "a block of keys and values and its gradients, which go round in one message, must fit 2 GiB: want more"
                         + " ranks or a smaller batch, got 2147500032 bytes",
-                () -> new RingBlocks(one, spec, split, KvType.F32).begin(inputs, 1, true));
+                () -> new RingBlocks(one).begin(new KvCargo(spec, 1, split, KvType.F32, 0), 1, true));
     }
 
     private static void refused(String message, Runnable call) {

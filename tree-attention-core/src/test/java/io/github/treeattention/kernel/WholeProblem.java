@@ -224,6 +224,36 @@ public final class WholeProblem {
         return stateGradient;
     }
 
+    /** The state by its definition in float64, {@code [batch][heads][queries][valueDim + 1]}. */
+    public double[] exactState() {
+        int dim = c.spec.valueDim();
+        double[] rows = new double[truth.lse.length * (dim + 1)];
+        for (int row = 0; row < truth.lse.length; row++) {
+            System.arraycopy(truth.out, row * dim, rows, row * (dim + 1), dim);
+            rows[row * (dim + 1) + dim] = truth.lse[row];
+        }
+        return rows;
+    }
+
+    /** The gradients in float64 of queries, keys and values, laid out like these. */
+    public List<double[]> exactGradients() {
+        return List.of(trueGradients.dq, joinDoubles(trueGradients.dk), joinDoubles(trueGradients.dv));
+    }
+
+    /**
+     * What is added to each key's score, -inf where it is hidden.
+     *
+     * @param row of {@code [batch][heads][queries]}
+     */
+    public float[] biases(int row) {
+        return ReferenceAttention.biases(c, row);
+    }
+
+    /** What dropout makes of each key's weight of 1, for a row of {@code [batch][heads][queries]}. */
+    public double[] kept(int row) {
+        return ReferenceAttention.kept(c, row);
+    }
+
     /**
      * Checks a whole state.
      *
