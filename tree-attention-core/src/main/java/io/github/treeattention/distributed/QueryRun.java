@@ -57,6 +57,10 @@ final class QueryRun {
             return rows.whole() ? array : own;
         }
 
+        long bytes() {
+            return own == null ? 0 : (long) own.capacity() * Float.BYTES;
+        }
+
         void store() {
             if (!rows.whole()) {
                 rows.scatter(own, array, width);
@@ -83,6 +87,13 @@ final class QueryRun {
             first += run.length();
         }
         return runs;
+    }
+
+    /** Bytes of the copies held from call to call; none where the run is the slice. */
+    long bytes() {
+        long states = state == null ? 0 : state.bytes().capacity();
+        states += stateGradient == null ? 0 : stateGradient.bytes().capacity();
+        return queries.bytes() + dQueries.bytes() + (rows.whole() ? 0 : states);
     }
 
     int length() {

@@ -194,6 +194,14 @@ public final class RingAttention {
         return lastHop;
     }
 
+    /**
+     * Bytes that it holds from call to call besides its caller's arrays. They depend on the slice alone, so with a budget for each
+     * rank the context grows with the ranks.
+     */
+    long heldBytes() {
+        return ring.bytes() + scratch.capacity() + runs.stream().mapToLong(QueryRun::bytes).sum();
+    }
+
     /** When the hops of the latest call ran, on this rank: whether exchange and computation overlapped. */
     public List<RingHop> trace() {
         return ring.trace();

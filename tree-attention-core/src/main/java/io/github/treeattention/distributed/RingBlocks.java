@@ -84,6 +84,11 @@ final class RingBlocks {
         return current;
     }
 
+    /** Bytes of the buffers held from call to call. */
+    long bytes() {
+        return (long) current.capacity() + next.capacity() + own.capacity();
+    }
+
     /** What happened since {@link #begin}, hop by hop. */
     List<RingHop> trace() {
         return List.copyOf(trace);

@@ -216,6 +216,28 @@ class RingAttentionTest {
         }
     }
 
+    /** With a slice of 16 on each rank, whatever the number of ranks: what a rank holds does not grow, so the context does. */
+    @ParameterizedTest
+    @ValueSource(ints = {2, 4, 8})
+    void shouldHoldWhatTheFormulaSays(int ranks) throws Exception {
+        AttentionSpec spec = AttentionSpec.of(6, 2, 8).withValueDim(12).withCausal(true);
+        int length = 16 * ranks;
+        WholeProblem problem = WholeProblem.random(new SplittableRandom(1), spec, 3, length, 0, length);
+        SequenceSplit split = SequenceSplit.zigzag(length, ranks);
+        SlicedRun run = SlicedRun.of(KERNEL, problem, split, split);
+        long block = 3L * 2 * 16 * (8 + 12) * Float.BYTES; // batch, KV heads, keys, dimensions
+        long copies = 3L * 6 * 16 * (8 + 13) * Float.BYTES; // two runs' queries and states
+        long scratch = 3L * 6 * 8 * 13 * Float.BYTES; // a second state of one run
+        // Zigzag's last rank has one run, in the middle: there is nothing to copy, and its scratch is as long.
+        long one = 3L * 6 * 16 * 13 * Float.BYTES;
+        for (int rank = 0; rank < ranks; rank++) {
+            boolean last = rank == ranks - 1;
+            assertEquals(2 * block + (last ? one : copies + scratch), run.heldForward.get(rank), "rank " + rank);
+            assertEquals(
+                    5 * block + (last ? one : 2 * copies + scratch), run.heldBackward.get(rank), "rank " + rank);
+        }
+    }
+
     /** Own block and at most ceil((w - 1) / t) before it, whatever the number of ranks. */
     @Test
     void shouldStopWhereTheWindowEnds() throws Exception {

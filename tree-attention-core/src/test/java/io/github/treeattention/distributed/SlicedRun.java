@@ -27,6 +27,8 @@ final class SlicedRun {
     final float[] dv;
     final List<Traffic> forward = new ArrayList<>();
     final List<Traffic> backward = new ArrayList<>();
+    final List<Long> heldForward = new ArrayList<>();
+    final List<Long> heldBackward = new ArrayList<>();
     int hops;
 
     private final WholeProblem problem;
@@ -50,7 +52,13 @@ final class SlicedRun {
 
     /** One rank's part. */
     private record Part(
-            AttentionState state, AttentionGradients gradients, Traffic forward, Traffic backward, int hops) {}
+            AttentionState state,
+            AttentionGradients gradients,
+            Traffic forward,
+            Traffic backward,
+            long heldForward,
+            long heldBackward,
+            int hops) {}
 
     static SlicedRun of(AttentionKernel kernel, WholeProblem problem, SequenceSplit queries, SequenceSplit keys)
             throws Exception {
@@ -113,9 +121,10 @@ final class SlicedRun {
         RingAttention ring = new RingAttention(kernel, member, problem.spec(), queries, keys, type);
         ring.forward(inputs, state);
         Traffic forward = member.traffic();
+        long held = ring.heldBytes();
         AttentionGradients gradients = zeros(batch, heads * mine.length() * headDim, kvHeads * myKeys.length());
         ring.backward(inputs, state, stateGradient, gradients);
-        return new Part(state, gradients, forward, member.traffic().since(forward), ring.hops());
+        return new Part(state, gradients, forward, member.traffic().since(forward), held, ring.heldBytes(), ring.hops());
     }
 
     private AttentionGradients zeros(int batch, int queryFloats, int keyRows) {
@@ -169,6 +178,8 @@ final class SlicedRun {
         }
         forward.add(part.forward);
         backward.add(part.backward);
+        heldForward.add(part.heldForward);
+        heldBackward.add(part.heldBackward);
         hops = part.hops;
     }
 

@@ -119,9 +119,9 @@ public final class PrefillRank {
         int rows = split.slice(ranks.rank()).length();
         AttentionInputs inputs = new AttentionInputs(
                 1,
-                random(job.heads * rows * job.dim),
-                random(job.kvHeads * rows * job.dim),
-                random(job.kvHeads * rows * job.dim));
+                random(job.heads, rows, job.dim),
+                random(job.kvHeads, rows, job.dim),
+                random(job.kvHeads, rows, job.dim));
         AttentionState state = AttentionState.empty(1, job.heads, rows, job.dim);
         return new Part(inputs, state, new RingAttention(by, communicator, spec, split));
     }
@@ -207,7 +207,7 @@ public final class PrefillRank {
         try {
             Part part = part(length, silent(), idle);
             part.ring.forward(part.inputs, part.state);
-        } catch (OutOfMemoryError full) {
+        } catch (OutOfMemoryError | IllegalArgumentException | ArithmeticException full) { // memory, or 2 GiB of a buffer
             mine.put(0, (byte) 0);
         }
         BenchMemory.directBytes();
@@ -235,7 +235,8 @@ public final class PrefillRank {
                 });
     }
 
-    private static FloatBuffer random(int count) {
+    private static FloatBuffer random(int heads, int rows, int dim) {
+        int count = Math.multiplyExact(Math.multiplyExact(heads, rows), dim);
         SplittableRandom random = new SplittableRandom(count);
         FloatBuffer floats = Queries.allocate(count);
         for (int i = 0; i < count; i++) {

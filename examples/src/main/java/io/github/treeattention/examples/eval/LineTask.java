@@ -47,16 +47,16 @@ public final class LineTask {
      *
      * @param counts lines of each column's records, at most {@link #MOST_DRAWN}
      * @param depths rows: as many equal parts of the record that the line is in
-     * @param cases for each cell of the table
+     * @param cases for each cell of the table; a cell stays empty where no line is, in records of fewer lines than depths
      */
     public static EvaluationPlan draw(Tokenizer tokenizer, List<Integer> counts, int depths, int cases, long seed) {
         SplittableRandom random = new SplittableRandom(seed);
         List<Question> questions = new ArrayList<>();
         for (int lines : counts) {
             for (int row = 0; row < depths; row++) {
-                int from = (int) ((long) lines * row / depths);
-                int to = Math.max(from + 1, (int) ((long) lines * (row + 1) / depths));
-                for (int i = 0; i < cases; i++) {
+                int from = firstLine(lines, row, depths);
+                int to = firstLine(lines, row + 1, depths);
+                for (int i = 0; from < to && i < cases; i++) {
                     questions.add(question(lines, random.nextInt(from, to), random.split()));
                 }
             }
@@ -104,6 +104,11 @@ public final class LineTask {
                     + " (1.." + MAX_LINES + ") and random_idx ([name, index below num_lines])");
         }
         return new Question(prompt.textValue(), expected.asText(), line, lines);
+    }
+
+    /** The first line that {@link #plan} puts in a row. */
+    private static int firstLine(int lines, int row, int depths) {
+        return (int) (((long) lines * row + depths - 1) / depths);
     }
 
     /** A record of lines with different names and a question for one of them. */

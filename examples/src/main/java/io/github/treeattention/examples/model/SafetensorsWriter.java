@@ -110,6 +110,11 @@ public final class SafetensorsWriter implements Closeable {
         }
     }
 
+    /** Waits until what is written has reached the disk. */
+    public void force() throws IOException {
+        channel.force(false);
+    }
+
     /** Puts the file in its place, once all tensors are written. */
     public void commit() throws IOException {
         if (next != tensors.size()) {

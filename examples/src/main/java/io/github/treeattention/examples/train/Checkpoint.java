@@ -28,7 +28,10 @@ final class Checkpoint {
 
     private Checkpoint() {}
 
-    /** All ranks call it; the file is there when it returns at rank 0. */
+    /**
+     * All ranks call it; the file is there when it returns at rank 0. They meet after each part that has reached the disk, so that
+     * no rank waits for longer than one part takes.
+     */
     static void write(Path file, WeightStore store, Communicator communicator, int step, Map<String, String> run) {
         Map<String, String> metadata = new LinkedHashMap<>(run);
         metadata.put(STEP, String.valueOf(step));
@@ -42,7 +45,7 @@ final class Checkpoint {
         try (SafetensorsWriter writer = writes ? new SafetensorsWriter(file, KvType.F32, shapes, metadata) : null) {
             for (int unit = 0; unit < store.layout().count(); unit++) {
                 for (WeightStore.Kind kind : WeightStore.Kind.values()) {
-                    writeUnit(writer, store.layout().unit(unit), store.read(unit, kind));
+                    writeUnit(writer, store.layout().unit(unit), store.read(unit, kind), communicator);
                 }
             }
             if (writes) {
@@ -64,7 +67,8 @@ final class Checkpoint {
         boolean writes = communicator.rank() == 0;
         try (SafetensorsWriter writer = writes ? ModelExport.begin(folder, config, type, tokenizer) : null) {
             for (int unit = 0; unit < store.layout().count(); unit++) {
-                writeUnit(writer, store.layout().unit(unit), store.read(unit, WeightStore.Kind.WEIGHTS));
+                ByteBuffer weights = store.read(unit, WeightStore.Kind.WEIGHTS);
+                writeUnit(writer, store.layout().unit(unit), weights, communicator);
             }
             if (writes) {
                 writer.commit();
@@ -74,12 +78,19 @@ final class Checkpoint {
         }
     }
 
-    private static void writeUnit(SafetensorsWriter writer, WeightLayout.Unit unit, ByteBuffer whole)
+    private static void writeUnit(
+            SafetensorsWriter writer, WeightLayout.Unit unit, ByteBuffer whole, Communicator communicator)
             throws IOException {
         FloatBuffer values = whole.asFloatBuffer();
         for (int tensor = 0; writer != null && tensor < unit.tensors().size(); tensor++) {
             int count = (int) unit.tensors().get(tensor).count();
             writer.write(values.slice(unit.offset(tensor), count));
+        }
+        if (writer != null) {
+            writer.force();
+        }
+        if (communicator.worldSize() > 1) {
+            communicator.barrier();
         }
     }
 

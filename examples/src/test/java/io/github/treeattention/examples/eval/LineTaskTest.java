@@ -11,13 +11,16 @@ import io.github.treeattention.examples.text.Tokenizer;
 import io.github.treeattention.examples.text.Tokenizers;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class LineTaskTest {
@@ -38,6 +41,19 @@ class LineTaskTest {
             assertEquals(lines, checkCase(one, lines, 5), "different names");
         }
         assertEquals(plan, LineTask.draw(TOKENIZER, List.of(10, 37, 160), 5, 2, 3), "a seed repeats its cases");
+    }
+
+    /** Every cell that has lines has its cases, also where depths do not divide them. */
+    @ParameterizedTest
+    @CsvSource({"10,3", "37,5", "160,7", "3,5"})
+    void shouldFillEveryCell(int lines, int depths) {
+        int[] cells = new int[depths];
+        LineTask.draw(TOKENIZER, List.of(lines), depths, 4, 3).cases().forEach(one -> cells[one.row()]++);
+        for (int row = 0; row < depths; row++) {
+            int place = row;
+            boolean some = IntStream.range(0, lines).anyMatch(line -> line * depths / lines == place);
+            assertEquals(some ? 4 : 0, cells[row], "row " + row + " of " + Arrays.toString(cells));
+        }
     }
 
     /** LongEval's own cases have the form of those drawn here, so results compare. */

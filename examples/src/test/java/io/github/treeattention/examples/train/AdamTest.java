@@ -39,7 +39,27 @@ class AdamTest {
                 boolean norm = i < 8 || (i >= LAYER.offset(5) && i < LAYER.offset(5) + 8);
                 wanted[i] -= (norm ? 0 : RATE * 0.5 * wanted[i]) + RATE * Math.signum(gradients.get(i));
                 assertEquals(wanted[i], weights.get(i), 1e-5, "weight " + i + " after step " + step);
+                double scaled = 0.25 * gradients.get(i);
+                assertEquals(1, first.get(i) / (scaled * (1 - Math.pow(0.9, step))), 1e-5, "first moment");
+                assertEquals(1, second.get(i) / (scaled * scaled * (1 - Math.pow(0.95, step))), 1e-5, "second moment");
             }
+        }
+    }
+
+    /** A gradient as small as epsilon moves a weight by half the rate. */
+    @Test
+    void shouldHardlyMoveWhereThereIsHardlyAGradient() {
+        int count = LAYER.floats();
+        FloatBuffer weights = FloatBuffer.allocate(count);
+        FloatBuffer gradients = FloatBuffer.allocate(count);
+        for (int i = 0; i < count; i++) {
+            gradients.put(i, 1e-8f);
+        }
+        FloatBuffer first = FloatBuffer.allocate(count);
+        Adam.withDecay(0)
+                .update(new Adam.Share(LAYER, 0, count), 1, RATE, 1, weights, gradients, first, FloatBuffer.allocate(count));
+        for (int i = 0; i < count; i++) {
+            assertEquals(-RATE / 2, weights.get(i), 1e-6, "weight " + i);
         }
     }
 
@@ -90,6 +110,7 @@ class AdamTest {
         Schedule schedule = new Schedule(0.5, 0.1, 4, 12);
         assertEquals(0.125, schedule.rate(1), 1e-12);
         assertEquals(0.5, schedule.rate(4), 1e-12);
+        assertEquals(0.5 * (0.1 + 0.9 * (1 + Math.sqrt(0.5)) / 2), schedule.rate(6), 1e-12, "a quarter of the way");
         assertEquals(0.5 * 0.55, schedule.rate(8), 1e-12);
         assertEquals(0.05, schedule.rate(12), 1e-12);
     }

@@ -138,6 +138,22 @@ class TrainingTest {
         }
     }
 
+    /** Ranks that have nothing to write meet the one that writes, part by part, so that none waits out its deadline. */
+    @Test
+    void shouldMeetAfterEachPartOfACheckpoint() throws Exception {
+        long parts = CONFIG.layers() + 1; // layers, and what exists once
+        for (long[] calls : Ranks.run(2, communicator -> {
+            Training training = begin(CONFIG, plan(1, false), communicator);
+            long before = communicator.traffic().calls();
+            training.save(folder.resolve("parts.safetensors"));
+            long saved = communicator.traffic().calls();
+            training.export(folder.resolve("parts"), KvType.F32, ByteTokenizer.json());
+            return new long[] {saved - before, communicator.traffic().calls() - saved};
+        })) {
+            assertArrayEquals(new long[] {3 * parts, parts}, calls, "weights and two moments; weights");
+        }
+    }
+
     /** A checkpoint does not depend on how many ranks wrote it, so other ranks may read it. */
     @Test
     void shouldGoOnOnOtherRanks() throws Exception {
