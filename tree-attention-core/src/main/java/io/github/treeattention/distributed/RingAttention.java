@@ -199,7 +199,9 @@ public final class RingAttention {
      * rank the context grows with the ranks.
      */
     long heldBytes() {
-        return ring.bytes() + scratch.capacity() + runs.stream().mapToLong(QueryRun::bytes).sum();
+        return ring.bytes()
+                + scratch.capacity()
+                + runs.stream().mapToLong(QueryRun::bytes).sum();
     }
 
     /** When the hops of the latest call ran, on this rank: whether exchange and computation overlapped. */

@@ -153,7 +153,9 @@ final class RingBlocks {
         if (hop == 0) {
             next.clear().put(gradientsAt(hop), own, 0, bytes);
         } else {
-            cargo.add(own.clear().limit(bytes), next.clear().position(gradientsAt(hop)).limit(gradientsAt(hop) + bytes));
+            cargo.add(
+                    own.clear().limit(bytes),
+                    next.clear().position(gradientsAt(hop)).limit(gradientsAt(hop) + bytes));
             next.clear();
         }
     }

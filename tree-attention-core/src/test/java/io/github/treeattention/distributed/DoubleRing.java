@@ -34,9 +34,7 @@ final class DoubleRing implements RingCargo {
         this.split = split;
         this.rank = member.rank();
         this.ring = new RingBlocks(member);
-        this.hops = new RingAttention(
-                        AttentionKernels.named("java"), member, spec, split)
-                .hops();
+        this.hops = new RingAttention(AttentionKernels.named("java"), member, spec, split).hops();
         this.width = spec.headDim() + spec.valueDim();
         state = new double[problem.stateGradient().length];
         dq = new double[problem.queries().length];
@@ -75,7 +73,8 @@ final class DoubleRing implements RingCargo {
             int holder = ring.holder(hop);
             DoubleBuffer own = ring.clearedGradients(hop).asDoubleBuffer();
             ring.compute(() -> pairs(
-                    holder, (row, kvRow, blockRow, position, bias) -> slope(row, blockRow, position, bias, block, own)));
+                    holder,
+                    (row, kvRow, blockRow, position, bias) -> slope(row, blockRow, position, bias, block, own)));
             ring.addGradients(hop);
             ring.turn(hop);
         }

@@ -43,7 +43,9 @@ class DoubleRingTest {
                     SequenceSplit.interleaved(new SequencePartition(1 + random.nextInt(5), ranks), length));
             for (SequenceSplit split : splits) {
                 boolean runs = split.slice(0).step() == 1; // what RingAttention grants striped slices
-                check(WholeProblem.masked(random, spec(random, runs), 1 + random.nextInt(2), length, 0, length, runs), split);
+                check(
+                        WholeProblem.masked(random, spec(random, runs), 1 + random.nextInt(2), length, 0, length, runs),
+                        split);
                 check(WholeProblem.random(random, spec(random, runs), 1, length, 0, length), split);
             }
         }

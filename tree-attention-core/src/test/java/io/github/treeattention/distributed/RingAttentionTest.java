@@ -233,8 +233,7 @@ class RingAttentionTest {
         for (int rank = 0; rank < ranks; rank++) {
             boolean last = rank == ranks - 1;
             assertEquals(2 * block + (last ? one : copies + scratch), run.heldForward.get(rank), "rank " + rank);
-            assertEquals(
-                    5 * block + (last ? one : 2 * copies + scratch), run.heldBackward.get(rank), "rank " + rank);
+            assertEquals(5 * block + (last ? one : 2 * copies + scratch), run.heldBackward.get(rank), "rank " + rank);
         }
     }
 

@@ -124,7 +124,8 @@ final class SlicedRun {
         long held = ring.heldBytes();
         AttentionGradients gradients = zeros(batch, heads * mine.length() * headDim, kvHeads * myKeys.length());
         ring.backward(inputs, state, stateGradient, gradients);
-        return new Part(state, gradients, forward, member.traffic().since(forward), held, ring.heldBytes(), ring.hops());
+        return new Part(
+                state, gradients, forward, member.traffic().since(forward), held, ring.heldBytes(), ring.hops());
     }
 
     private AttentionGradients zeros(int batch, int queryFloats, int keyRows) {

@@ -207,7 +207,9 @@ public final class PrefillRank {
         try {
             Part part = part(length, silent(), idle);
             part.ring.forward(part.inputs, part.state);
-        } catch (OutOfMemoryError | IllegalArgumentException | ArithmeticException full) { // memory, or 2 GiB of a buffer
+        } catch (OutOfMemoryError
+                | IllegalArgumentException
+                | ArithmeticException full) { // memory, or 2 GiB of a buffer
             mine.put(0, (byte) 0);
         }
         BenchMemory.directBytes();

@@ -57,7 +57,15 @@ class AdamTest {
         }
         FloatBuffer first = FloatBuffer.allocate(count);
         Adam.withDecay(0)
-                .update(new Adam.Share(LAYER, 0, count), 1, RATE, 1, weights, gradients, first, FloatBuffer.allocate(count));
+                .update(
+                        new Adam.Share(LAYER, 0, count),
+                        1,
+                        RATE,
+                        1,
+                        weights,
+                        gradients,
+                        first,
+                        FloatBuffer.allocate(count));
         for (int i = 0; i < count; i++) {
             assertEquals(-RATE / 2, weights.get(i), 1e-6, "weight " + i);
         }
