@@ -347,7 +347,6 @@ class RingAttentionTest {
         AttentionSpec spec = AttentionSpec.of(8, 8, 128);
         SequenceSplit split = SequenceSplit.contiguous(new int[] {131_073, 131_073});
         Communicator one = Communicators.inProcess(2, Duration.ofSeconds(5)).get(0);
-        AttentionInputs inputs = new AttentionInputs(1, Queries.allocate(1), Queries.allocate(1), Queries.allocate(1));
         refused(
                 "a block of keys and values and its gradients, which go round in one message, must fit 2 GiB: want more"
                         + " ranks or a smaller batch, got 2147500032 bytes",
