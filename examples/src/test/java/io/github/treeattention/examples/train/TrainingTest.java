@@ -141,7 +141,7 @@ class TrainingTest {
     /** Ranks that have nothing to write meet the one that writes, part by part, so that none waits out its deadline. */
     @Test
     void shouldMeetAfterEachPartOfACheckpoint() throws Exception {
-        long parts = CONFIG.layers() + 1; // layers, and what exists once
+        long parts = CONFIG.layers() + 1L; // layers, and what exists once
         for (long[] calls : Ranks.run(2, communicator -> {
             Training training = begin(CONFIG, plan(1, false), communicator);
             long before = communicator.traffic().calls();
