@@ -185,5 +185,9 @@ ta_status ta_partial(const ta_partial_params *params) {
 int32_t ta_threads(void) { return ta::pool_threads(); }
 
 ta_status ta_set_threads(int32_t threads) {
-    return threads < 1 ? TA_INVALID_ARGUMENT : ta::set_pool_threads(threads) ? TA_OK : TA_OUT_OF_MEMORY;
+    if (threads < 1) {
+        return TA_INVALID_ARGUMENT;
+    }
+    ta::set_pool_threads(threads);
+    return TA_OK;
 }

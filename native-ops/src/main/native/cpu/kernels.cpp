@@ -11,13 +11,19 @@
 #else
 #define TA_TIER generic
 #define TA_TABLE kernels_generic
+#if defined(__aarch64__)
+#define TA_SIMD_HEADER "simd_neon.h"
+#else
 #define TA_SIMD_HEADER "simd_generic.h"
 #endif
+#endif
 
-#if !defined(TA_TIER_AVX2) && !defined(TA_TIER_AVX512)
-#include <cstdint>
-#else
+#if defined(TA_TIER_AVX2) || defined(TA_TIER_AVX512)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#else
+#include <cstdint>
 #endif
 #include <cmath>
 #include <cstring>

@@ -1,4 +1,4 @@
-// Vectors of 4 floats in the compiler's vector extensions: SSE2 on x86-64, NEON on aarch64, anything elsewhere.
+// Vectors of 4 floats in the compiler's vector extensions: SSE2 on x86-64, anything elsewhere but on aarch64.
 #pragma once
 
 #include <cstdint>

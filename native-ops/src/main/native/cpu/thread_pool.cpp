@@ -67,20 +67,19 @@ class Pool {
         return wanted_;
     }
 
-    bool resize(int32_t threads) {
+    void resize(int32_t threads) {
         std::lock_guard<std::mutex> owner(owner_);
         stop_workers();
         wanted_ = threads < 1 ? 1 : threads > kMaxThreads ? kMaxThreads : threads;
-        return start_workers();
     }
 
    private:
     static int32_t initial_threads() {
         const char *text = std::getenv("TREE_ATTENTION_THREADS");
         const int asked = text == nullptr ? 0 : std::atoi(text);
-        const int cores = static_cast<int>(std::thread::hardware_concurrency());
-        const int threads = asked > 0 ? asked : cores > 0 ? cores : 1;
-        return threads > kMaxThreads ? kMaxThreads : threads;
+        const long cores = sysconf(_SC_NPROCESSORS_ONLN);  // what of them this process may use is NativeOps' to know
+        const long threads = asked > 0 ? asked : cores > 0 ? cores : 1;
+        return threads > kMaxThreads ? kMaxThreads : static_cast<int32_t>(threads);
     }
 
     // Called with owner_ held, at the first job: a process that never computes has no threads of ours.
@@ -192,6 +191,6 @@ void run_parallel(int64_t items, void (*task)(void *context, int64_t item), void
 
 int32_t pool_threads() { return pool().threads(); }
 
-bool set_pool_threads(int32_t threads) { return pool().resize(threads); }
+void set_pool_threads(int32_t threads) { pool().resize(threads); }
 
 }  // namespace ta

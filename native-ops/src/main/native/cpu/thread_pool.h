@@ -13,6 +13,6 @@ void run_parallel(int64_t items, void (*task)(void *context, int64_t item), void
 int32_t pool_threads();
 
 // False if a thread could not be created; the pool then has those that could.
-bool set_pool_threads(int32_t threads);
+void set_pool_threads(int32_t threads);
 
 }  // namespace ta

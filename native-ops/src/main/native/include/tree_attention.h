@@ -119,7 +119,8 @@ TA_API ta_isa ta_active_isa(void);
 TA_API ta_isa ta_best_isa(void);
 TA_API const char *ta_isa_name(ta_isa isa);
 
-/* Threads that a call may use, its caller's included. Setting it takes effect at once; calls in flight finish first. */
+/* Threads that a call may use, its caller's included. Setting it ends the workers, once calls in flight have finished;
+   the next call starts as many as it needs. */
 TA_API int32_t ta_threads(void);
 TA_API ta_status ta_set_threads(int32_t threads);
 

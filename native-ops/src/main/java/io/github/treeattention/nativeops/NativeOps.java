@@ -8,7 +8,10 @@ import java.util.Optional;
  * told, never thrown by the questions themselves.
  */
 public final class NativeOps {
-    /** System property: threads a kernel call may use; else {@code TREE_ATTENTION_THREADS}, else one per core. */
+    /**
+     * System property: threads a kernel call may use; else {@code TREE_ATTENTION_THREADS}, else the host's cores divided by its
+     * ranks, as their starter tells them ({@code LOCAL_WORLD_SIZE}, or Open MPI's or Slurm's variable).
+     */
     public static final String THREADS_PROPERTY = "treeattention.threads";
 
     private static final String MAX_ISA_VARIABLE = "TREE_ATTENTION_MAX_ISA";
@@ -90,6 +93,9 @@ public final class NativeOps {
                             THREADS_PROPERTY + " must be a number of threads, 1..9999: got '" + threads + "'");
                 }
                 Bindings.check(Bindings.setThreads(Integer.parseInt(threads)));
+            } else if (System.getenv("TREE_ATTENTION_THREADS") == null) {
+                int usable = Runtime.getRuntime().availableProcessors();
+                Bindings.check(Bindings.setThreads(ThreadCount.of(System.getenv(), usable, Bindings.threads())));
             }
             return null;
         } catch (LinkageError | RuntimeException failure) {

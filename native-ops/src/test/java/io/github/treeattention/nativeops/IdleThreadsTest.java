@@ -55,7 +55,7 @@ class IdleThreadsTest {
         assertTrue(used <= MOST_TICKS, () -> "idle workers used " + used + " ticks in a second");
     }
 
-    private static List<Path> workers() throws IOException {
+    static List<Path> workers() throws IOException {
         try (Stream<Path> tasks = Files.list(TASKS)) {
             return tasks.filter(task -> read(task.resolve("comm")).startsWith("tree-attention"))
                     .toList();

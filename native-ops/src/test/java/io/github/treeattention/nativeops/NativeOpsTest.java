@@ -4,7 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.AttentionKernels;
+import io.github.treeattention.kernel.KernelRun;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -36,13 +39,16 @@ class NativeOpsTest {
         private Report() {}
 
         @SuppressWarnings("SystemOut")
-        public static void main(String[] arguments) {
+        public static void main(String[] arguments) throws IOException {
             System.out.println("available=" + NativeOps.isAvailable());
             System.out.println("cause="
                     + NativeOps.unavailabilityCause().map(Throwable::getMessage).orElse("none"));
             if (NativeOps.isAvailable()) {
                 System.out.println("isa=" + NativeOps.activeIsa());
                 System.out.println("threads=" + NativeOps.threads());
+                AttentionSpec spec = AttentionSpec.of(4, 2, 32);
+                KernelRun.of(new NativeKernel(Bindings.ISA_ACTIVE), spec, KvType.F32, 100, 1000, false, 1);
+                System.out.println("workers=" + IdleThreadsTest.workers().size());
             }
             System.out.println("kernel=" + AttentionKernels.choose().description());
         }
@@ -67,6 +73,17 @@ class NativeOpsTest {
         assertTrue(environment.contains("threads=3"), environment);
         String property = report(Map.of("TREE_ATTENTION_THREADS", "3"), "-D" + NativeOps.THREADS_PROPERTY + "=5");
         assertTrue(property.contains("threads=5"), property);
+    }
+
+    /** Threads are counted after a call that is worth all of them. */
+    @Test
+    void shouldShareTheCoresAmongTheRanksOfAHost() throws Exception {
+        int cores = Runtime.getRuntime().availableProcessors();
+        assertTrue(report(Map.of()).contains("workers=" + (cores - 1)), "one process has all cores");
+        String crowded = report(Map.of("LOCAL_WORLD_SIZE", "99999"));
+        assertTrue(crowded.contains("threads=1\n") && crowded.contains("workers=0"), crowded);
+        String asked = report(Map.of("LOCAL_WORLD_SIZE", "99999", "TREE_ATTENTION_THREADS", "3"));
+        assertTrue(asked.contains("workers=2"), asked);
     }
 
     @Test
@@ -130,7 +147,9 @@ class NativeOpsTest {
         command.addAll(List.of(flags));
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), Report.class.getName()));
         ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
-        builder.environment().keySet().removeIf(name -> name.startsWith("TREE_ATTENTION_"));
+        builder.environment()
+                .keySet()
+                .removeIf(name -> name.startsWith("TREE_ATTENTION_") || ThreadCount.RANKS_OF_HOST.contains(name));
         builder.environment().putAll(environment);
         Process process = builder.start();
         String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
