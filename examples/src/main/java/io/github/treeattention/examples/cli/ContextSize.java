@@ -33,10 +33,15 @@ record ContextSize(long positions, long kvBytesPerRank, long kvBytes, long weigh
                 config.parameters() * Float.BYTES);
     }
 
+    /** What a rank takes besides keys and values. */
+    static long processBytes(long weightBytes) {
+        return weightBytes + PROCESS_BYTES;
+    }
+
     /** Fails if this host's memory cannot take so many of the ranks; says how much is needed and how much there is. */
     void requireMemory(int ranks) {
         OptionalLong available = Memory.available();
-        long needed = Math.min(kvBytes, ranks * kvBytesPerRank) + ranks * (weightBytes + PROCESS_BYTES);
+        long needed = Math.min(kvBytes, ranks * kvBytesPerRank) + ranks * processBytes(weightBytes);
         if (available.isPresent() && needed > available.getAsLong()) {
             throw new InputException(String.format(
                     Locale.ROOT,
@@ -47,7 +52,7 @@ record ContextSize(long positions, long kvBytesPerRank, long kvBytes, long weigh
                     ranks,
                     Memory.human(needed),
                     Memory.human(Math.min(kvBytes, ranks * kvBytesPerRank)),
-                    Memory.human(weightBytes + PROCESS_BYTES),
+                    Memory.human(processBytes(weightBytes)),
                     Memory.human(available.getAsLong())));
         }
     }

@@ -21,6 +21,7 @@ import picocli.CommandLine.Spec;
             TrainCommand.class,
             LaunchCommand.class,
             BenchCommand.class,
+            PlanCommand.class,
             InfoCommand.class,
             CommandLine.HelpCommand.class
         },
