@@ -41,3 +41,5 @@ done
 # shellcheck disable=SC2086
 "$cxx" $flags "$tests/sanitized.cpp" $objects -o "$work/sanitized"
 ASAN_OPTIONS=detect_leaks=1 "$work/sanitized" "${2:-60}"
+# The CUDA kernels' source: the same sanitizers, another program.
+sh "$tests/cuda/host.sh" "$work/cuda"

@@ -35,9 +35,7 @@ final class LibCuda implements CudaDriver {
 
     /** @throws IllegalStateException where {@link #unavailabilityCause()} is not empty */
     LibCuda() {
-        unavailabilityCause().ifPresent(cause -> {
-            throw new IllegalStateException("no CUDA device can be used: " + cause.getMessage(), cause);
-        });
+        ensureAvailable();
         int[] properties = new int[4];
         byte[] name = new byte[256];
         check("cuDeviceGetAttribute", properties(properties, name));
@@ -55,6 +53,12 @@ final class LibCuda implements CudaDriver {
     /** Empty if there are a driver and a device, else what is missing. */
     static Optional<Throwable> unavailabilityCause() {
         return Optional.ofNullable(Holder.UNAVAILABILITY_CAUSE);
+    }
+
+    static void ensureAvailable() {
+        unavailabilityCause().ifPresent(cause -> {
+            throw new IllegalStateException("no CUDA device can be used: " + cause.getMessage(), cause);
+        });
     }
 
     @Override

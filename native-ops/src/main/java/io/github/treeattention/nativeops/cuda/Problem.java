@@ -1,0 +1,93 @@
+package io.github.treeattention.nativeops.cuda;
+
+import io.github.treeattention.attention.AttentionMask;
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.MaskTable;
+import io.github.treeattention.attention.Queries;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.Optional;
+
+/** The bytes of problem.cuh's {@code Problem} and merge.cuh's {@code Merge}, and on the device what they point to. */
+final class Problem {
+    static final int BYTES = 272;
+    static final int MERGE_BYTES = 32;
+
+    private final AttentionSpec spec;
+    private final Queries queries;
+    private final DeviceKeys keys;
+    private final long queryRows;
+    private final long[] tables = new long[16];
+
+    Problem(CallMemory memory, AttentionSpec spec, Queries queries, DeviceKeys keys) {
+        this.spec = spec;
+        this.queries = queries;
+        this.keys = keys;
+        int floats = queries.batch() * queries.heads() * queries.count() * queries.headDim();
+        this.queryRows = memory.upload(queries.values(), 0, floats);
+        AttentionMask mask = queries.mask();
+        table(memory, 0, mask.keys());
+        table(memory, 1, mask.visible());
+        table(memory, 2, mask.bias());
+        table(memory, 3, mask.ranges());
+    }
+
+    private void table(CallMemory memory, int index, Optional<? extends MaskTable<?>> given) {
+        given.ifPresent(table -> {
+            int from = table.rowIndex(0, 0, 0);
+            tables[4 * index] =
+                    memory.upload(table.values(), from, table.values().capacity() - from);
+            for (int axis = 0; axis < 3; axis++) {
+                tables[4 * index + 1 + axis] = table.stride(axis);
+            }
+        });
+    }
+
+    /** Query rows: {@code batch * heads * count}. */
+    int rowCount() {
+        return queries.batch() * queries.heads() * queries.count();
+    }
+
+    /** A forward kernel's parameter. */
+    ByteBuffer forward(long state, long notFinite, int splits, int valueChunks) {
+        return parameter(state, new long[] {0, 0, 0, 0, notFinite}, splits, valueChunks);
+    }
+
+    /** A backward kernel's parameter. */
+    ByteBuffer backward(long wholeState, long stateGradient, long queryGradients, long deltas) {
+        return parameter(0, new long[] {wholeState, stateGradient, queryGradients, deltas, 0}, 1, 1);
+    }
+
+    private ByteBuffer parameter(long state, long[] more, int splits, int valueChunks) {
+        ByteBuffer bytes = direct(BYTES);
+        bytes.putLong(queryRows).putLong(state).putLong(keys.rows).putLong(keys.tiles);
+        for (long number : tables) {
+            bytes.putLong(number);
+        }
+        bytes.putLong(spec.dropout().seed());
+        for (long address : more) {
+            bytes.putLong(address);
+        }
+        bytes.putInt(queries.batch())
+                .putInt(spec.heads())
+                .putInt(spec.kvHeads())
+                .putInt(queries.count());
+        bytes.putInt(spec.headDim()).putInt(spec.valueDim()).putInt(splits).putInt(valueChunks);
+        bytes.putInt(spec.causal() ? 1 : 0).putInt(spec.slidingWindow());
+        bytes.putInt(spec.dropout().layer()).putInt(spec.dropout().firstBatchRow());
+        bytes.putInt(spec.dropout().threshold()).putFloat((float) spec.dropout().keptScale());
+        bytes.putFloat((float) spec.scale()).putFloat((float) spec.softCap());
+        return bytes.flip();
+    }
+
+    /** The merge kernel's parameter. */
+    static ByteBuffer merge(long parts, long state, long rows, int rowLength, int splits) {
+        ByteBuffer bytes = direct(MERGE_BYTES);
+        bytes.putLong(parts).putLong(state).putLong(rows).putInt(rowLength).putInt(splits);
+        return bytes.flip();
+    }
+
+    private static ByteBuffer direct(int bytes) {
+        return ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
+    }
+}

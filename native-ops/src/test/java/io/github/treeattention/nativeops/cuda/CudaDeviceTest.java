@@ -1,0 +1,78 @@
+package io.github.treeattention.nativeops.cuda;
+
+import io.github.treeattention.kernel.AttentionBackwardContract;
+import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.AttentionKernelContract;
+import io.github.treeattention.kernel.AttentionOptionsContract;
+import io.github.treeattention.kernel.OnnxAttentionContract;
+import io.github.treeattention.testkit.Skips;
+import org.junit.jupiter.api.Assertions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Tag;
+
+/** The kernels' contracts on a real device. Skipped without one, or failed where the profile {@code gpu} promises one. */
+@Tag("gpu")
+class CudaDeviceTest {
+
+    @Nested
+    class Forward extends AttentionKernelContract {
+        @BeforeEach
+        void requireDevice() {
+            CudaDeviceTest.requireDevice();
+        }
+
+        @Override
+        protected AttentionKernel kernel() {
+            return new CudaKernelProvider().kernel();
+        }
+    }
+
+    @Nested
+    class Options extends AttentionOptionsContract {
+        @BeforeEach
+        void requireDevice() {
+            CudaDeviceTest.requireDevice();
+        }
+
+        @Override
+        protected AttentionKernel kernel() {
+            return new CudaKernelProvider().kernel();
+        }
+    }
+
+    @Nested
+    class Backward extends AttentionBackwardContract {
+        @BeforeEach
+        void requireDevice() {
+            CudaDeviceTest.requireDevice();
+        }
+
+        @Override
+        protected AttentionKernel kernel() {
+            return new CudaKernelProvider().kernel();
+        }
+    }
+
+    @Nested
+    class Onnx extends OnnxAttentionContract {
+        @BeforeEach
+        void requireDevice() {
+            CudaDeviceTest.requireDevice();
+        }
+
+        @Override
+        protected AttentionKernel kernel() {
+            return new CudaKernelProvider().kernel();
+        }
+    }
+
+    private static void requireDevice() {
+        LibCuda.unavailabilityCause().ifPresent(cause -> {
+            if (Boolean.getBoolean("treeattention.require.gpu")) {
+                Assertions.fail("the profile gpu needs a CUDA device: " + cause.getMessage());
+            }
+            Skips.skip("no CUDA device: " + cause.getMessage());
+        });
+    }
+}
