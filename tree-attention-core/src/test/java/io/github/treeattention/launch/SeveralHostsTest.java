@@ -19,6 +19,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
@@ -94,7 +95,11 @@ class SeveralHostsTest {
     }
 
     private Launcher.Builder launcher(String... arguments) throws IOException {
-        return Launcher.builder(HOSTS.size(), LaunchedRank.class.getName())
+        return launcherOf(LaunchedRank.class, arguments);
+    }
+
+    private Launcher.Builder launcherOf(Class<?> main, String... arguments) throws IOException {
+        return Launcher.builder(HOSTS.size(), main.getName())
                 .arguments(List.of(arguments))
                 .jvmFlags(List.of("-Xmx64m", "-XX:TieredStopAtLevel=1"))
                 .hosts(HOSTS)
@@ -152,6 +157,55 @@ class SeveralHostsTest {
                             || failure.kind() == Kind.RANK_EXITED,
                     failure::toString);
         }
+    }
+
+    @Test
+    void shouldEndAllWhenARankOnAnotherHostIsStopped() throws Exception {
+        Launcher.Builder launcher = launcher("forever")
+                .control(ControlSettings.defaults().withHeartbeat(Duration.ofMillis(100), Duration.ofSeconds(3)));
+        try (RunningJob job = start(launcher)) {
+            transcript.await("looping", 3);
+            String pid = Long.toString(((RemoteRank) job.ranks().get(2)).pid());
+            long stopped = System.currentTimeMillis();
+            assertEquals(0, new ProcessBuilder("kill", "-STOP", pid).start().waitFor());
+            LaunchResult result = job.await();
+            System.err.printf(
+                    "SIGSTOP of a rank on another host, limit 3 s: everything gone after %d ms%n",
+                    System.currentTimeMillis() - stopped);
+            LaunchFailure failure = result.failure().orElseThrow();
+            assertEquals(2, failure.rank(), failure::toString);
+            assertTrue(failure.reason().contains("no sign of life for 3000 ms"), failure::toString);
+        }
+    }
+
+    /** The survivors are on two hosts. */
+    @Test
+    void shouldGoOnWithoutARank() throws Exception {
+        RunningJob job = start(launcherOf(ReformingRank.class, "SHRINK", "200", "2")
+                .whenRankIsLost(LostRank.GO_ON));
+        transcript.await("looping in epoch 1", 3);
+        kill(job, 0);
+        LaunchResult result = job.await();
+        assertEquals(new LaunchResult(List.of(137, 0, 0), Optional.empty()), result, transcript::toString);
+        transcript.await("epoch 2 rank 0 of 2", 1);
+        transcript.await("epoch 2 rank 1 of 2", 1);
+    }
+
+    private static void kill(RunningJob job, int rank) {
+        long pid = ((RemoteRank) job.ranks().get(rank)).pid();
+        ProcessHandle.of(pid).orElseThrow().destroyForcibly();
+    }
+
+    @Test
+    void shouldReplaceARankOnItsHost() throws Exception {
+        RunningJob job = start(launcherOf(ReformingRank.class, "REPLACE", "200", "2")
+                .whenRankIsLost(LostRank.REPLACE));
+        transcript.await("looping in epoch 1", 3);
+        kill(job, 2);
+        LaunchResult result = job.await();
+        assertEquals(new LaunchResult(List.of(0, 0, 0), Optional.empty()), result, transcript::toString);
+        transcript.await("epoch 2 rank 2 of 3", 1);
+        transcript.await("done", 3);
     }
 
     @Test
