@@ -181,8 +181,8 @@ class SeveralHostsTest {
     /** The survivors are on two hosts. */
     @Test
     void shouldGoOnWithoutARank() throws Exception {
-        RunningJob job = start(launcherOf(ReformingRank.class, "SHRINK", "200", "2")
-                .whenRankIsLost(LostRank.GO_ON));
+        RunningJob job =
+                start(launcherOf(ReformingRank.class, "SHRINK", "200", "2").whenRankIsLost(LostRank.GO_ON));
         transcript.await("looping in epoch 1", 3);
         kill(job, 0);
         LaunchResult result = job.await();
@@ -198,8 +198,8 @@ class SeveralHostsTest {
 
     @Test
     void shouldReplaceARankOnItsHost() throws Exception {
-        RunningJob job = start(launcherOf(ReformingRank.class, "REPLACE", "200", "2")
-                .whenRankIsLost(LostRank.REPLACE));
+        RunningJob job =
+                start(launcherOf(ReformingRank.class, "REPLACE", "200", "2").whenRankIsLost(LostRank.REPLACE));
         transcript.await("looping in epoch 1", 3);
         kill(job, 2);
         LaunchResult result = job.await();

@@ -30,12 +30,15 @@ class LinkOptionsTest {
     }
 
     private LinkOptions rankFile(String text) throws IOException {
-        return options("--rank-file", Files.writeString(directory.resolve("ranks"), text).toString());
+        return options(
+                "--rank-file",
+                Files.writeString(directory.resolve("ranks"), text).toString());
     }
 
     @Test
     void shouldPlaceRanksAsTheFileSays() throws Exception {
-        LinkOptions options = rankFile("# which rank runs where\n2 beta\n\n0 alpha   # the first\n1\tme@beta.example\n3 [::1]\n");
+        LinkOptions options =
+                rankFile("# which rank runs where\n2 beta\n\n0 alpha   # the first\n1\tme@beta.example\n3 [::1]\n");
         assertEquals(List.of("alpha", "me@beta.example", "beta", "[::1]"), options.placement(9));
         assertEquals(4, options.ranks(9));
         assertEquals(1, options.mostRanksOnAHost(9));
@@ -45,10 +48,21 @@ class LinkOptionsTest {
 
     @ParameterizedTest
     @ValueSource(
-            strings = {"0 a\n2 b\n", "0 a\n0 b\n", "1 a\n", "0\n", "a 0\n", "0 -oProxyCommand=x\n", "0 a b\n", "0 a;b\n", "", "-1 a\n"})
+            strings = {
+                "0 a\n2 b\n",
+                "0 a\n0 b\n",
+                "1 a\n",
+                "0\n",
+                "a 0\n",
+                "0 -oProxyCommand=x\n",
+                "0 a b\n",
+                "0 a;b\n",
+                "",
+                "-1 a\n"
+            })
     void shouldRefuseAFileThatDoesNotPlaceEveryRankOnce(String text) {
-        InputException failure = assertThrows(
-                InputException.class, () -> rankFile(text).placement(1));
+        InputException failure =
+                assertThrows(InputException.class, () -> rankFile(text).placement(1));
         assertTrue(failure.getMessage().startsWith("--rank-file must"), failure.getMessage());
     }
 
@@ -58,7 +72,8 @@ class LinkOptionsTest {
         assertTrue(assertThrows(InputException.class, () -> rankFile(many).placement(1))
                 .getMessage()
                 .contains("at most 64 ranks"));
-        assertThrows(InputException.class, () -> options("--hosts", "a", "--rank-file", "x").placement(1));
+        assertThrows(InputException.class, () -> options("--hosts", "a", "--rank-file", "x")
+                .placement(1));
     }
 
     @ParameterizedTest
@@ -69,9 +84,9 @@ class LinkOptionsTest {
 
     @Test
     void shouldRefuseTlsOverUdpAsBadInput() {
-        InputException failure = assertThrows(
-                InputException.class,
-                () -> options("--transport", "udp", "--tls-keystore", "k.p12").dataPlane());
+        InputException failure =
+                assertThrows(InputException.class, () -> options("--transport", "udp", "--tls-keystore", "k.p12")
+                        .dataPlane());
         assertTrue(failure.getMessage().contains("TLS is for TCP"), failure.getMessage());
     }
 }
