@@ -1,0 +1,65 @@
+#!/bin/sh
+# All-reduces between hosts, played by network namespaces of this machine, with a delay on every way between them: by each
+# algorithm, with the bytes that leave the first host's interface. Needs root, the command ip, /dev/net/tun and a C++ compiler.
+# usage: examples/src/bench/hosts/bench.sh [HOSTS] [DELAY_MICROSECONDS] [block|turns] [TRANSPORT]
+#   block: ranks 0 and 1 on the first host, 2 and 3 on the second, ...; turns: rank r on host r mod HOSTS
+set -eu
+hosts=${1:-2}
+delay=${2:-1000}
+placement=${3:-block}
+transport=${4:-tcp}
+here=$(cd "$(dirname "$0")" && pwd)
+home=$(cd "$here/../../../.." && pwd)
+name=tb$$
+work=$(mktemp -d)
+switch=
+
+clean() {
+    [ -z "$switch" ] || kill "$switch" 2>/dev/null || true
+    for host in $(seq 0 $((hosts - 1))); do
+        ip netns del "$name-$host" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap clean EXIT
+trap 'exit 1' INT TERM
+
+"${CXX:-c++}" -std=c++17 -O2 -o "$work/switch" "$here/delay_switch.cc"
+"$work/switch" "$hosts" "$delay" "$name" > "$work/ready" &
+switch=$!
+until [ -s "$work/ready" ]; do
+    kill -0 "$switch" || exit 1
+    sleep 0.05
+done
+
+names=
+for host in $(seq 0 $((hosts - 1))); do
+    net=$name-$host
+    dev=$name$host
+    ip netns add "$net"
+    ip link set "$dev" address "02:00:00:00:00:0$host"
+    ip link set "$dev" netns "$net"
+    ip -n "$net" addr add "10.78.0.$((host + 1))/24" dev "$dev"
+    ip -n "$net" link set "$dev" mtu 1500 txqueuelen 5000 up
+    ip -n "$net" link set lo up
+    names="$names${names:+,}10.78.0.$((host + 1)):2"
+    for rank in $(seq 0 $((2 * hosts - 1))); do
+        [ $((rank % hosts)) -ne "$host" ] || echo "$rank 10.78.0.$((host + 1))" >> "$work/turns"
+    done
+done
+# In ssh's place: the last byte of the address is the namespace's number and 1.
+cat > "$work/ssh" << END
+#!/bin/sh
+exec ip netns exec "$name-\$((\${2##*.} - 1))" sh -c "\$3"
+END
+chmod +x "$work/ssh"
+
+if [ "$placement" = turns ]; then
+    where="--rank-file $work/turns"
+else
+    where="--hosts $names"
+fi
+echo "$hosts hosts x 2 ranks, $placement, $delay us each way, $transport:"
+# shellcheck disable=SC2086
+ip netns exec "$name-0" "$home/treeattn" launch --transport "$transport" --ssh "$work/ssh -q" $where \
+    --jvm-flag=-Xmx128m -- io.github.treeattention.examples.bench.HostsRank "$name"0

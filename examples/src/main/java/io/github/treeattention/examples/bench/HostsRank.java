@@ -1,0 +1,131 @@
+package io.github.treeattention.examples.bench;
+
+import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.collective.AllReduceAlgorithm;
+import io.github.treeattention.collective.Communicator;
+import io.github.treeattention.distributed.StateMerge;
+import io.github.treeattention.launch.RankEnvironment;
+import io.github.treeattention.launch.RankSession;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+
+/**
+ * Main class of the ranks of {@code examples/src/bench/hosts/bench.sh}: all-reduces of one query's state between hosts, by
+ * every algorithm, with the bytes that leave the first host. Rank 0 prints them.
+ */
+public final class HostsRank {
+    private static final int HEADS = 32;
+    private static final int DIM = 128;
+    private static final List<AllReduceAlgorithm> ALGORITHMS = List.of(
+            AllReduceAlgorithm.TWO_LEVEL,
+            AllReduceAlgorithm.STAR,
+            AllReduceAlgorithm.BINOMIAL_TREE,
+            AllReduceAlgorithm.RECURSIVE_DOUBLING,
+            AllReduceAlgorithm.RING,
+            AllReduceAlgorithm.CHAIN);
+    /** Algorithms take turns, so that a busy neighbour meets all of them. */
+    private static final int TURNS = 5;
+
+    private static final double SECONDS_PER_TURN = 0.4;
+    private static final int MOST_CALLS_PER_TURN = 1_000;
+
+    private final Communicator ranks;
+    private final Path counter;
+    private final AttentionState state = AttentionState.empty(1, HEADS, 1, DIM);
+    private final StateMerge merge = new StateMerge(DIM);
+
+    private HostsRank(Communicator ranks, Path counter) {
+        this.ranks = ranks;
+        this.counter = counter;
+    }
+
+    /** Calls of one algorithm: their times, and what has left the first host meanwhile. */
+    private static final class Calls {
+        private final long[] nanos;
+        private int count;
+        private long bytes;
+
+        Calls(int most) {
+            nanos = new long[most];
+        }
+    }
+
+    /**
+     * Runs a rank.
+     *
+     * @param args name of the first host's network interface
+     */
+    public static void main(String[] args) throws Exception {
+        try (RankSession session = RankSession.join(RankEnvironment.current(), Map.of(), Duration.ofSeconds(60))) {
+            HostsRank rank = new HostsRank(
+                    session.communicator(), Path.of("/sys/class/net", args[0], "statistics", "tx_bytes"));
+            Map<AllReduceAlgorithm, Calls> measured = rank.measure();
+            session.communicator().barrier();
+            if (session.communicator().rank() == 0) {
+                measured.forEach(HostsRank::print);
+            }
+        }
+    }
+
+    private Map<AllReduceAlgorithm, Calls> measure() throws IOException {
+        Map<AllReduceAlgorithm, Calls> measured = new EnumMap<>(AllReduceAlgorithm.class);
+        for (int turn = -1; turn < TURNS; turn++) {
+            for (AllReduceAlgorithm algorithm : ALGORITHMS) {
+                int calls = callsPerTurn(algorithm);
+                Calls of = measured.computeIfAbsent(algorithm, unused -> new Calls(TURNS * MOST_CALLS_PER_TURN));
+                ranks.barrier();
+                long before = sent();
+                for (int call = 0; call < calls; call++) {
+                    long start = System.nanoTime();
+                    ranks.allReduce(state.bytes(), merge, algorithm);
+                    if (turn >= 0) {
+                        of.nanos[of.count++] = System.nanoTime() - start;
+                    }
+                }
+                if (turn >= 0) {
+                    of.bytes += sent() - before;
+                }
+            }
+        }
+        return measured;
+    }
+
+    /** So many as fit the time, the same at all ranks. */
+    private int callsPerTurn(AllReduceAlgorithm algorithm) {
+        long start = System.nanoTime();
+        for (int call = 0; call < 3; call++) {
+            ranks.allReduce(state.bytes(), merge, algorithm);
+        }
+        double seconds = (System.nanoTime() - start) / 3e9;
+        ByteBuffer count = ByteBuffer.allocateDirect(Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        count.putInt(0, (int) Math.max(5, Math.min(MOST_CALLS_PER_TURN, SECONDS_PER_TURN / seconds)));
+        ranks.broadcast(count, 0);
+        return count.getInt(0);
+    }
+
+    /** By this host's interface; 0 on other hosts, whose interfaces have other names. */
+    private long sent() throws IOException {
+        return Files.exists(counter) ? Long.parseLong(Files.readString(counter).strip()) : 0;
+    }
+
+    private static void print(AllReduceAlgorithm algorithm, Calls calls) {
+        long[] sorted = Arrays.copyOf(calls.nanos, calls.count);
+        Arrays.sort(sorted);
+        System.out.printf(
+                "%-19s p50 %7.2f ms  p90 %7.2f ms  %6.1f KB a call left the first host  (%d calls)%n",
+                algorithm.name().toLowerCase(Locale.ROOT),
+                sorted[calls.count / 2] / 1e6,
+                sorted[calls.count * 9 / 10] / 1e6,
+                calls.bytes / 1000.0 / calls.count,
+                calls.count);
+    }
+}
