@@ -66,8 +66,8 @@ public final class HostsRank {
      */
     public static void main(String[] args) throws Exception {
         try (RankSession session = RankSession.join(RankEnvironment.current(), Map.of(), Duration.ofSeconds(60))) {
-            HostsRank rank = new HostsRank(
-                    session.communicator(), Path.of("/sys/class/net", args[0], "statistics", "tx_bytes"));
+            HostsRank rank =
+                    new HostsRank(session.communicator(), Path.of("/sys/class/net", args[0], "statistics", "tx_bytes"));
             Map<AllReduceAlgorithm, Calls> measured = rank.measure();
             session.communicator().barrier();
             if (session.communicator().rank() == 0) {
