@@ -15,6 +15,7 @@ import java.util.concurrent.Callable;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -66,14 +67,8 @@ final class BenchDecodeCommand implements Callable<Integer> {
             description = "What to time. Default: ${DEFAULT-VALUE}.")
     private List<Form> forms;
 
-    @Option(names = "--heads", defaultValue = "32", description = "Query heads. Default: ${DEFAULT-VALUE}.")
-    private int heads;
-
-    @Option(names = "--kv-heads", defaultValue = "8", description = "Key/value heads. Default: ${DEFAULT-VALUE}.")
-    private int kvHeads;
-
-    @Option(names = "--dim", defaultValue = "128", description = "Head dimension. Default: ${DEFAULT-VALUE}.")
-    private int dim;
+    @Mixin
+    private final BenchShape options = new BenchShape(32, 8, 128, 7);
 
     @Option(
             names = "--kv-dtype",
@@ -81,9 +76,6 @@ final class BenchDecodeCommand implements Callable<Integer> {
             defaultValue = "bf16",
             description = "How keys and values are stored. Default: ${DEFAULT-VALUE}.")
     private KvType type;
-
-    @Option(names = "--runs", defaultValue = "7", description = "Timed calls of each. Default: ${DEFAULT-VALUE}.")
-    private int runs;
 
     @Option(names = "--json", description = "Print JSON.")
     private boolean json;
@@ -144,13 +136,10 @@ final class BenchDecodeCommand implements Callable<Integer> {
                 throw new InputException("--ranks must be 1.." + RankOptions.MAX_RANKS + ": got " + n);
             }
         }
-        if (heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || dim < 1 || runs < 1) {
-            throw new InputException("--kv-heads must divide --heads, --dim and --runs be at least 1: got " + kvHeads
-                    + ", " + heads + ", " + dim + ", " + runs);
-        }
+        options.check();
         for (long length : lengths) {
-            long copies = forms.contains(Form.RING_REFERENCE) ? 1 + 2L * heads / kvHeads : 3;
-            long wanted = length * tokenBytes() * copies;
+            long copies = forms.contains(Form.RING_REFERENCE) ? 1 + 2L * options.heads() / options.kvHeads() : 3;
+            long wanted = BenchShape.product(length, tokenBytes(), copies);
             long available = Memory.available().orElse(Long.MAX_VALUE);
             if (length < 1 || wanted > available) {
                 throw new InputException("--length must be at least 1 and fit in memory: " + length + " keys take "
@@ -163,20 +152,20 @@ final class BenchDecodeCommand implements Callable<Integer> {
 
     /** Keys and values of one position. */
     private long tokenBytes() {
-        return 2L * kvHeads * dim * type.bytes();
+        return 2L * options.kvHeads() * options.dim() * type.bytes();
     }
 
     private List<Row> time(int n, Console console) throws IOException, InterruptedException {
         List<String> jobs = new ArrayList<>();
         for (long length : lengths) {
             jobs.add(new DecodeRank.Job(
-                            heads,
-                            kvHeads,
-                            dim,
+                            options.heads(),
+                            options.kvHeads(),
+                            options.dim(),
                             type,
                             RankOptions.PAGE_SIZE,
                             length,
-                            runs,
+                            options.runs(),
                             n == 1 ? List.of(Form.TREE) : forms)
                     .toJson());
         }
@@ -198,8 +187,8 @@ final class BenchDecodeCommand implements Callable<Integer> {
 
     private Row row(int n, long length, Form form, List<DecodeRank.Report> all) {
         double shard = (double) length / n * tokenBytes();
-        double states = (double) heads * (dim + 2) * Float.BYTES; // n_h * (d_h + 2): numerator, denominator, maximum
-        double expanded = form == Form.RING_REFERENCE ? (double) heads / kvHeads : 1;
+        double states = (double) options.heads() * (options.dim() + 2) * Float.BYTES; // n_h * (d_h + 2): numerator, denominator, maximum
+        double expanded = form == Form.RING_REFERENCE ? (double) options.heads() / options.kvHeads() : 1;
         return new Row(
                 n,
                 length,
@@ -214,18 +203,18 @@ final class BenchDecodeCommand implements Callable<Integer> {
                 form == Form.TREE ? 2.0 * (n - 1) / n * states : (n - 1) * shard * expanded,
                 all.stream().mapToLong(DecodeRank.Report::cacheBytes).max().orElse(0),
                 all.stream().mapToLong(DecodeRank.Report::bufferBytes).max().orElse(0),
-                form == Form.TREE ? shard + 2.0 * heads * (dim + 1) * Float.BYTES : 2 * shard * expanded);
+                form == Form.TREE ? shard + 2.0 * options.heads() * (options.dim() + 1) * Float.BYTES : 2 * shard * expanded);
     }
 
     private void print(List<Row> rows, PrintWriter out) {
         out.printf(
                 "one query, %d/%d heads x %d, %s, one layer; %d cores; medians of %d%n",
-                heads,
-                kvHeads,
-                dim,
+                options.heads(),
+                options.kvHeads(),
+                options.dim(),
                 type.name().toLowerCase(Locale.ROOT),
                 Runtime.getRuntime().availableProcessors(),
-                runs);
+                options.runs());
         out.printf(
                 "%5s %9s %-15s %10s %8s %14s %14s %12s %12s %12s%n",
                 "ranks",

@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -31,14 +32,8 @@ import picocli.CommandLine.Spec;
 final class BenchEnergyCommand implements Callable<Integer> {
     private static final long MOST_BYTES = 1L << 30;
 
-    @Option(names = "--heads", defaultValue = "32", description = "Query heads. Default: ${DEFAULT-VALUE}.")
-    private int heads;
-
-    @Option(names = "--kv-heads", defaultValue = "8", description = "Key/value heads. Default: ${DEFAULT-VALUE}.")
-    private int kvHeads;
-
-    @Option(names = "--dim", defaultValue = "128", description = "Head dimension. Default: ${DEFAULT-VALUE}.")
-    private int dim;
+    @Mixin
+    private final BenchShape options = new BenchShape(32, 8, 128, 7);
 
     @Option(
             names = "--length",
@@ -47,9 +42,6 @@ final class BenchEnergyCommand implements Callable<Integer> {
             defaultValue = "1024,2048",
             description = "Keys and queries. Default: ${DEFAULT-VALUE}.")
     private List<Integer> lengths;
-
-    @Option(names = "--runs", defaultValue = "7", description = "Timed calls of each. Default: ${DEFAULT-VALUE}.")
-    private int runs;
 
     @Option(names = "--json", description = "Print one JSON object.")
     private boolean json;
@@ -62,12 +54,9 @@ final class BenchEnergyCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        if (heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || dim < 1 || runs < 1) {
-            throw new InputException("--kv-heads must divide --heads, --dim and --runs be at least 1: got " + kvHeads
-                    + ", " + heads + ", " + dim + " and " + runs);
-        }
+        options.check();
         for (int length : lengths) {
-            long bytes = 2L * heads * dim * length * Float.BYTES;
+            long bytes = 2L * options.heads() * options.dim() * length * Float.BYTES;
             if (length < 1 || bytes > MOST_BYTES) {
                 throw new InputException("--length must be at least 1, and queries with their source at most "
                         + Memory.human(MOST_BYTES) + ": got " + length);
@@ -76,8 +65,8 @@ final class BenchEnergyCommand implements Callable<Integer> {
         AttentionKernel kernel = AttentionKernels.choose();
         List<Row> rows = new ArrayList<>();
         for (int length : lengths) {
-            EnergyCost shape = new EnergyCost(heads, kvHeads, dim, length);
-            EnergyCost.Times times = shape.time(runs);
+            EnergyCost shape = new EnergyCost(options.heads(), options.kvHeads(), options.dim(), length);
+            EnergyCost.Times times = shape.time(options.runs());
             rows.add(new Row(
                     kernel.description(),
                     shape,

@@ -17,6 +17,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -50,14 +51,8 @@ final class BenchKernelCommand implements Callable<Integer> {
             description = "What to time. Default: all.")
     private List<KernelCase.Mode> modes;
 
-    @Option(names = "--heads", defaultValue = "32", description = "Query heads. Default: ${DEFAULT-VALUE}.")
-    private int heads;
-
-    @Option(names = "--kv-heads", defaultValue = "8", description = "Key/value heads. Default: ${DEFAULT-VALUE}.")
-    private int kvHeads;
-
-    @Option(names = "--dim", defaultValue = "128", description = "Head dimension. Default: ${DEFAULT-VALUE}.")
-    private int dim;
+    @Mixin
+    private final BenchShape options = new BenchShape(32, 8, 128, 9);
 
     @Option(
             names = "--length",
@@ -87,9 +82,6 @@ final class BenchKernelCommand implements Callable<Integer> {
             description = "Kernels to time, in turn. Default: the best usable one.")
     private List<String> kernels;
 
-    @Option(names = "--runs", defaultValue = "9", description = "Timed calls of each. Default: ${DEFAULT-VALUE}.")
-    private int runs;
-
     @Option(names = "--json", description = "Print JSON.")
     private boolean json;
 
@@ -102,9 +94,6 @@ final class BenchKernelCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        if (runs < 1) {
-            throw new InputException("--runs must be at least 1: got " + runs);
-        }
         List<KernelCase> cases = cases();
         List<AttentionKernel> chosen = kernels();
         List<Row> rows = new ArrayList<>();
@@ -128,18 +117,15 @@ final class BenchKernelCommand implements Callable<Integer> {
     }
 
     private List<KernelCase> cases() {
-        if (heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || dim < 1) {
-            throw new InputException("--kv-heads must divide --heads, and --dim be at least 1: got " + kvHeads + ", "
-                    + heads + " and " + dim);
-        }
-        if (pageSize < 1 || (long) pageSize * kvHeads * dim * 2 * type.bytes() > Integer.MAX_VALUE) {
+        options.check();
+        if (pageSize < 1 || (long) pageSize * options.kvHeads() * options.dim() * 2 * type.bytes() > Integer.MAX_VALUE) {
             throw new InputException("--page-size must be at least 1, and a page fit 2 GiB: got " + pageSize);
         }
         List<KernelCase> cases = new ArrayList<>();
         for (KernelCase.Mode mode : modes) {
             int usual = mode == KernelCase.Mode.DECODE ? 65_536 : 2_048;
             for (int length : lengths == null ? List.of(usual) : lengths) {
-                KernelCase shape = new KernelCase(mode, heads, kvHeads, dim, length, type, Math.min(pageSize, length));
+                KernelCase shape = new KernelCase(mode, options.heads(), options.kvHeads(), options.dim(), length, type, Math.min(pageSize, length));
                 if (length < 1 || shape.bytes() > MOST_BYTES) {
                     throw new InputException("--length must be at least 1, and keys and values at most "
                             + Memory.human(MOST_BYTES) + ": got " + length);
@@ -162,7 +148,7 @@ final class BenchKernelCommand implements Callable<Integer> {
     }
 
     private Row row(AttentionKernel kernel, KernelCase shape, MachineLimits limits) {
-        KernelCase.Times times = shape.time(kernel, runs);
+        KernelCase.Times times = shape.time(kernel, options.runs());
         boolean reading = shape.mode() == KernelCase.Mode.DECODE;
         double rate = (reading ? shape.bytes() : shape.flops()) / times.medianSeconds();
         Double ofLimit =

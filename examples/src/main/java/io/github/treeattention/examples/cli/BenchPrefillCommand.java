@@ -18,6 +18,7 @@ import java.util.function.ToDoubleFunction;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -31,7 +32,7 @@ import picocli.CommandLine.Spec;
                     + " of the",
             "sequence. 'Alone' is the same computation with nothing sent; 'over' what the ring adds to it. 'Exposed'"
                     + " is what a",
-            "rank could only wait for. 'Balance' counts work, not time: 100 % where no rank waits for a busier one in"
+            "rank could only wait for. 'Balance' counts work, not time: 100 %% where no rank waits for a busier one in"
                     + " any hop.",
             "Then the longest context that each number of ranks can hold, all of them with the same limit of memory."
         },
@@ -44,6 +45,9 @@ import picocli.CommandLine.Spec;
         })
 final class BenchPrefillCommand implements Callable<Integer> {
     /** Shortest context of the search for the longest: so many positions a rank. */
+    /** MiB; states and blocks of more would not fit 2 GiB each. */
+    private static final int MOST_BUDGET = 8192;
+
     private static final int FIRST_TRY = 64;
 
     @Option(
@@ -70,17 +74,8 @@ final class BenchPrefillCommand implements Callable<Integer> {
             description = "How the sequence is cut. Default: ${DEFAULT-VALUE}.")
     private List<Split> splits;
 
-    @Option(names = "--heads", defaultValue = "8", description = "Query heads. Default: ${DEFAULT-VALUE}.")
-    private int heads;
-
-    @Option(names = "--kv-heads", defaultValue = "2", description = "Key/value heads. Default: ${DEFAULT-VALUE}.")
-    private int kvHeads;
-
-    @Option(names = "--dim", defaultValue = "64", description = "Head dimension. Default: ${DEFAULT-VALUE}.")
-    private int dim;
-
-    @Option(names = "--runs", defaultValue = "3", description = "Timed passes of each. Default: ${DEFAULT-VALUE}.")
-    private int runs;
+    @Mixin
+    private final BenchShape options = new BenchShape(8, 2, 64, 3);
 
     @Option(
             names = "--budget",
@@ -160,13 +155,13 @@ final class BenchPrefillCommand implements Callable<Integer> {
                 throw new InputException("--ranks must be 1.." + RankOptions.MAX_RANKS + ": got " + n);
             }
         }
-        if (heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || dim < 1 || runs < 1 || budgetMebibytes < 0) {
-            throw new InputException(
-                    "--kv-heads must divide --heads, --dim and --runs be at least 1, --budget 0 or more:" + " got "
-                            + kvHeads + ", " + heads + ", " + dim + ", " + runs + ", " + budgetMebibytes);
+        options.check();
+        if (budgetMebibytes < 0 || budgetMebibytes > MOST_BUDGET) {
+            throw new InputException("--budget must be 0.." + MOST_BUDGET + ": got " + budgetMebibytes);
         }
         for (long length : lengths) {
-            if (length < 1 || length * heads * dim > Integer.MAX_VALUE / Float.BYTES) {
+            if (length < 1
+                    || BenchShape.product(length, options.heads(), options.dim(), Float.BYTES) > Integer.MAX_VALUE) {
                 throw new InputException("--length must be at least 1, and its queries fit 2 GiB: got " + length);
             }
         }
@@ -177,7 +172,7 @@ final class BenchPrefillCommand implements Callable<Integer> {
         List<String> jobs = new ArrayList<>();
         for (long length : lengths) {
             for (Split split : splits) {
-                jobs.add(new PrefillRank.Job(heads, kvHeads, dim, length, split, runs, false).toJson());
+                jobs.add(new PrefillRank.Job(options.heads(), options.kvHeads(), options.dim(), length, split, options.runs(), false).toJson());
             }
         }
         List<PrefillRank.Report> reports = RankReports.of(
@@ -211,7 +206,7 @@ final class BenchPrefillCommand implements Callable<Integer> {
                 most(all, PrefillRank.Report::exchangeSeconds),
                 most(all, PrefillRank.Report::exposedSeconds),
                 (long) most(all, PrefillRank.Report::sentBytes),
-                (n - 1.0) * length / n * kvHeads * 2 * dim * Float.BYTES,
+                (n - 1.0) * length / n * options.kvHeads() * 2 * options.dim() * Float.BYTES,
                 (long) most(all, PrefillRank.Report::directBytes),
                 CausalWork.balance(split.of(length, n)));
     }
@@ -221,7 +216,7 @@ final class BenchPrefillCommand implements Callable<Integer> {
     }
 
     private Longest longest(int n, Console console) throws IOException, InterruptedException {
-        String job = new PrefillRank.Job(heads, kvHeads, dim, (long) n * FIRST_TRY, splits.get(0), 1, true).toJson();
+        String job = new PrefillRank.Job(options.heads(), options.kvHeads(), options.dim(), (long) n * FIRST_TRY, splits.get(0), 1, true).toJson();
         List<PrefillRank.Report> reports = RankReports.of(
                 n,
                 PrefillRank.class,
@@ -240,7 +235,7 @@ final class BenchPrefillCommand implements Callable<Integer> {
     private void print(List<Row> rows, List<Longest> longest, PrintWriter out) {
         out.printf(
                 "causal forward, %d/%d heads x %d, f32, one layer; %d cores; medians of %d%n",
-                heads, kvHeads, dim, Runtime.getRuntime().availableProcessors(), runs);
+                options.heads(), options.kvHeads(), options.dim(), Runtime.getRuntime().availableProcessors(), options.runs());
         out.printf(
                 "%5s %8s %-11s %9s %9s %7s %11s %10s %12s %12s %10s %8s%n",
                 "ranks",

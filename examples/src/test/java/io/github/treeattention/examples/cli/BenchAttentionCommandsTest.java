@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.List;
 import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -111,6 +112,12 @@ class BenchAttentionCommandsTest {
         Treeattn.run("bench", "decode", "--forms", "bush").assertBadInput("ring-reference");
         Treeattn.run("bench", "prefill", "--kv-heads", "3").assertBadInput("--kv-heads must divide");
         Treeattn.run("bench", "prefill", "--length", "0").assertBadInput("--length");
+        Treeattn.run("bench", "decode", "--length", "9000000000000000000").assertBadInput("fit in memory");
+        Treeattn.run("bench", "prefill", "--length", "9000000000000000000").assertBadInput("fit 2 GiB");
+        Treeattn.run("bench", "prefill", "--budget", "9000").assertBadInput("--budget must be 0..8192");
+        for (String command : List.of("decode", "prefill", "kernel", "energy")) {
+            Treeattn.run("bench", command, "--runs", "0").assertBadInput("--runs be at least 1");
+        }
     }
 
     private static JsonNode json(String command, String... options) throws IOException {
