@@ -187,7 +187,9 @@ final class BenchDecodeCommand implements Callable<Integer> {
 
     private Row row(int n, long length, Form form, List<DecodeRank.Report> all) {
         double shard = (double) length / n * tokenBytes();
-        double states = (double) options.heads() * (options.dim() + 2) * Float.BYTES; // n_h * (d_h + 2): numerator, denominator, maximum
+        double states = (double) options.heads()
+                * (options.dim() + 2)
+                * Float.BYTES; // n_h * (d_h + 2): numerator, denominator, maximum
         double expanded = form == Form.RING_REFERENCE ? (double) options.heads() / options.kvHeads() : 1;
         return new Row(
                 n,
@@ -203,7 +205,9 @@ final class BenchDecodeCommand implements Callable<Integer> {
                 form == Form.TREE ? 2.0 * (n - 1) / n * states : (n - 1) * shard * expanded,
                 all.stream().mapToLong(DecodeRank.Report::cacheBytes).max().orElse(0),
                 all.stream().mapToLong(DecodeRank.Report::bufferBytes).max().orElse(0),
-                form == Form.TREE ? shard + 2.0 * options.heads() * (options.dim() + 1) * Float.BYTES : 2 * shard * expanded);
+                form == Form.TREE
+                        ? shard + 2.0 * options.heads() * (options.dim() + 1) * Float.BYTES
+                        : 2 * shard * expanded);
     }
 
     private void print(List<Row> rows, PrintWriter out) {

@@ -118,14 +118,22 @@ final class BenchKernelCommand implements Callable<Integer> {
 
     private List<KernelCase> cases() {
         options.check();
-        if (pageSize < 1 || (long) pageSize * options.kvHeads() * options.dim() * 2 * type.bytes() > Integer.MAX_VALUE) {
+        if (pageSize < 1
+                || (long) pageSize * options.kvHeads() * options.dim() * 2 * type.bytes() > Integer.MAX_VALUE) {
             throw new InputException("--page-size must be at least 1, and a page fit 2 GiB: got " + pageSize);
         }
         List<KernelCase> cases = new ArrayList<>();
         for (KernelCase.Mode mode : modes) {
             int usual = mode == KernelCase.Mode.DECODE ? 65_536 : 2_048;
             for (int length : lengths == null ? List.of(usual) : lengths) {
-                KernelCase shape = new KernelCase(mode, options.heads(), options.kvHeads(), options.dim(), length, type, Math.min(pageSize, length));
+                KernelCase shape = new KernelCase(
+                        mode,
+                        options.heads(),
+                        options.kvHeads(),
+                        options.dim(),
+                        length,
+                        type,
+                        Math.min(pageSize, length));
                 if (length < 1 || shape.bytes() > MOST_BYTES) {
                     throw new InputException("--length must be at least 1, and keys and values at most "
                             + Memory.human(MOST_BYTES) + ": got " + length);

@@ -172,7 +172,9 @@ final class BenchPrefillCommand implements Callable<Integer> {
         List<String> jobs = new ArrayList<>();
         for (long length : lengths) {
             for (Split split : splits) {
-                jobs.add(new PrefillRank.Job(options.heads(), options.kvHeads(), options.dim(), length, split, options.runs(), false).toJson());
+                jobs.add(new PrefillRank.Job(
+                                options.heads(), options.kvHeads(), options.dim(), length, split, options.runs(), false)
+                        .toJson());
             }
         }
         List<PrefillRank.Report> reports = RankReports.of(
@@ -216,7 +218,9 @@ final class BenchPrefillCommand implements Callable<Integer> {
     }
 
     private Longest longest(int n, Console console) throws IOException, InterruptedException {
-        String job = new PrefillRank.Job(options.heads(), options.kvHeads(), options.dim(), (long) n * FIRST_TRY, splits.get(0), 1, true).toJson();
+        String job = new PrefillRank.Job(
+                        options.heads(), options.kvHeads(), options.dim(), (long) n * FIRST_TRY, splits.get(0), 1, true)
+                .toJson();
         List<PrefillRank.Report> reports = RankReports.of(
                 n,
                 PrefillRank.class,
@@ -235,7 +239,11 @@ final class BenchPrefillCommand implements Callable<Integer> {
     private void print(List<Row> rows, List<Longest> longest, PrintWriter out) {
         out.printf(
                 "causal forward, %d/%d heads x %d, f32, one layer; %d cores; medians of %d%n",
-                options.heads(), options.kvHeads(), options.dim(), Runtime.getRuntime().availableProcessors(), options.runs());
+                options.heads(),
+                options.kvHeads(),
+                options.dim(),
+                Runtime.getRuntime().availableProcessors(),
+                options.runs());
         out.printf(
                 "%5s %8s %-11s %9s %9s %7s %11s %10s %12s %12s %10s %8s%n",
                 "ranks",
