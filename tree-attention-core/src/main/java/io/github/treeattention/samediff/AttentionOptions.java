@@ -70,7 +70,8 @@ public record AttentionOptions(
         return new AttentionOptions(scale, causal, queryOffset, slidingWindow, softCap, dropout, newMask);
     }
 
-    AttentionSpec spec(int heads, int kvHeads, int headDim, int valueDim) {
+    /** These options for arrays of these shapes; without the offset and the mask, which belong to a call. */
+    public AttentionSpec spec(int heads, int kvHeads, int headDim, int valueDim) {
         double factor = Double.isNaN(scale) ? 1 / Math.sqrt(headDim) : scale;
         return new AttentionSpec(heads, kvHeads, headDim, valueDim, factor, causal, slidingWindow, softCap, dropout);
     }

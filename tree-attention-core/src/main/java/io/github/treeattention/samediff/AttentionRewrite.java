@@ -6,22 +6,28 @@ import java.util.Optional;
 import org.nd4j.autodiff.samediff.SDVariable;
 import org.nd4j.autodiff.samediff.SameDiff;
 import org.nd4j.autodiff.samediff.internal.SameDiffOp;
+import org.nd4j.autodiff.samediff.internal.Variable;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ops.DynamicCustomOp;
 import org.nd4j.linalg.api.ops.impl.transforms.custom.DotProductAttention;
 import org.nd4j.linalg.api.ops.impl.transforms.custom.MultiHeadDotProductAttention;
 
 /**
- * Replaces the attention operations of a SameDiff graph by this project's, gradients included: {@code
- * dot_product_attention} and {@code multi_head_dot_product_attention}, in the graph and in its functions. Memory becomes
- * linear in the sequence. Names, inputs, losses, arrays, training configuration and updater state stay; the gradient
+ * Replaces the attention of a SameDiff graph by this project's, gradients included, in the graph and in its functions:
+ * {@code dot_product_attention}, {@code multi_head_dot_product_attention}, and attention written out as {@code
+ * matmul(softmax(factor * matmul(q, k) + mask), v)}, as models imported from ONNX have it. Memory becomes linear in the
+ * sequence, apart from what the graph itself holds, a mask of pairs for example. Names, inputs, losses, arrays, training configuration and updater state stay; the gradient
  * function is made anew when it is next asked for.
  *
  * <p>Values stay, up to rounding, with two exceptions: a query whose keys are all masked gets 0, where ND4J weighs the
  * masked keys equally in FLOAT and as if there were no mask in DOUBLE; and a key mask is yes or no, above 0 is yes, where
- * ND4J adds {@code (mask - 1) * 1e9} to the scores.
+ * ND4J adds {@code (mask - 1) * 1e9} to the scores. A mask that is added to written-out scores is read as float32, and
+ * hides a key where it is below float32's range; gradients in it are 0, and one that is trained is left.
  */
 public final class AttentionRewrite {
+    /** What a report calls attention that is no operation of its own. */
+    private static final String WRITTEN = "written-out attention";
+
     private final SameDiff graph;
     private final String prefix;
     private final List<RewriteReport.Replaced> replaced;
@@ -59,6 +65,8 @@ public final class AttentionRewrite {
                 replace(each, stock, new TreeDotProductOp(options(stock), HeadLayout.STOCK));
             } else if (each.getOp() instanceof MultiHeadDotProductAttention stock) {
                 replace(each, stock, new TreeMultiHeadOp(options(stock)));
+            } else if (WrittenAttention.isSoftmax(each)) {
+                WrittenAttention.around(graph, each).ifPresent(match -> replace(each, match));
             }
         }
         for (String function : graph.definedFunctionNames()) {
@@ -88,11 +96,59 @@ public final class AttentionRewrite {
         replaced.add(new RewriteReport.Replaced(prefix + node.getName(), stock.opName(), ours.opName()));
     }
 
+    private void replace(SameDiffOp softmax, WrittenAttention.Match match) {
+        Optional<String> obstacle = Optional.ofNullable(match.obstacle())
+                .or(() -> unlikeTypes(match.attention().inputs()));
+        if (obstacle.isPresent()) {
+            left.add(new RewriteReport.Left(prefix + softmax.getName(), WRITTEN, obstacle.get()));
+            return;
+        }
+        WrittenAttention written = match.attention();
+        SameDiffOp node = written.outer();
+        List<String> inputs = written.inputs();
+        List<SameDiffOp> gone = new ArrayList<>(written.inner());
+        gone.add(node);
+        gone.forEach(op -> op.getInputsToOp().forEach(input -> variable(input).setInputsForOp(without(input, op))));
+        for (SameDiffOp op : written.inner()) {
+            op.getOutputsOfOp().forEach(graph.getVariables()::remove);
+            graph.getOps().remove(op.getName());
+        }
+        for (String input : inputs) {
+            List<String> readers = without(input, node);
+            readers.add(node.getName());
+            variable(input).setInputsForOp(readers);
+        }
+        JavaOp ours = new TreeDotProductOp(written.options(), written.layout());
+        ours.setSameDiff(graph);
+        ours.setOwnName(node.getName());
+        node.setInputsToOp(inputs);
+        node.setOp(ours);
+        graph.getSessions().clear(); // they remember operations that are gone
+        replaced.add(new RewriteReport.Replaced(prefix + node.getName(), WRITTEN, ours.opName()));
+    }
+
+    private Variable variable(String name) {
+        return graph.getVariables().get(name);
+    }
+
+    private List<String> without(String variable, SameDiffOp reader) {
+        List<String> readers = new ArrayList<>();
+        if (variable(variable).getInputsForOp() != null) {
+            readers.addAll(variable(variable).getInputsForOp());
+        }
+        readers.removeIf(reader.getName()::equals);
+        return readers;
+    }
+
     private Optional<String> obstacle(SameDiffOp node) {
         if (node.getOutputsOfOp().size() > 1) {
             return Optional.of("the graph asks for its weights, which ours never hold");
         }
-        for (String input : node.getInputsToOp()) {
+        return unlikeTypes(node.getInputsToOp());
+    }
+
+    private Optional<String> unlikeTypes(List<String> inputs) {
+        for (String input : inputs) {
             SDVariable variable = graph.getVariable(input);
             DataType type = variable.dataType();
             if (type != DataType.FLOAT && type != DataType.DOUBLE) {

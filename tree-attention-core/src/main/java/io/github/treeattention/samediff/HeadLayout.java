@@ -1,5 +1,9 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.AttentionMask;
+import io.github.treeattention.attention.Queries;
+import java.util.Arrays;
+import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /**
@@ -11,18 +15,21 @@ import org.nd4j.linalg.api.ndarray.INDArray;
  * @param k whether keys are
  * @param v whether values are
  * @param out whether the result is
+ * @param bias whether the mask is added to the scores, {@code [..., time, keys]} with axes that may be 1 or missing, rather
+ *     than a mask of keys
  */
-record HeadLayout(boolean q, boolean k, boolean v, boolean out) {
+record HeadLayout(boolean q, boolean k, boolean v, boolean out, boolean bias) {
     /** ND4J's own attention operations. */
-    static final HeadLayout STOCK = new HeadLayout(true, true, true, true);
+    static final HeadLayout STOCK = new HeadLayout(true, true, true, true, false);
 
     /** As one number, for an operation's arguments. */
     long encode() {
-        return (q ? 1 : 0) | (k ? 2 : 0) | (v ? 4 : 0) | (out ? 8 : 0);
+        return (q ? 1 : 0) | (k ? 2 : 0) | (v ? 4 : 0) | (out ? 8 : 0) | (bias ? 16 : 0);
     }
 
     static HeadLayout decode(long code) {
-        return new HeadLayout((code & 1) != 0, (code & 2) != 0, (code & 4) != 0, (code & 8) != 0);
+        return new HeadLayout(
+                (code & 1) != 0, (code & 2) != 0, (code & 4) != 0, (code & 8) != 0, (code & 16) != 0);
     }
 
     /** As {@code [batch, heads, time, features]}, a view where ND4J can make one. */
@@ -45,6 +52,24 @@ record HeadLayout(boolean q, boolean k, boolean v, boolean out) {
     static void store(INDArray heads, INDArray target, boolean transposed) {
         INDArray turned = transposed ? heads.permute(0, 1, 3, 2) : heads;
         target.assign(turned.reshape('c', target.shape()));
+    }
+
+    /** A mask that is added to scores of so many axes, read as float32. */
+    static AttentionMask bias(INDArray added, int rank) {
+        boolean keysOnly = added.length() == added.size(-1);
+        if (added.rank() > rank || (rank > 4 && !keysOnly)) {
+            throw new IllegalArgumentException("a mask that is added to scores of " + rank
+                    + " axes must have no more, and of more than 4 that of keys only: got "
+                    + Arrays.toString(added.shape()));
+        }
+        int[] shape = {1, 1, 1, Math.toIntExact(added.size(-1))};
+        for (int axis = 2; axis <= added.rank() && !keysOnly; axis++) {
+            // three axes are batch, queries and keys of one head
+            shape[axis == 3 && rank == 3 ? 0 : 4 - axis] = Math.toIntExact(added.size(-axis));
+        }
+        float[] values = added.castTo(DataType.FLOAT).dup('c').data().asFloat();
+        return AttentionMask.NONE.withBias(
+                Queries.allocate(values.length).put(0, values), shape[0], shape[1], shape[2], shape[3]);
     }
 
     long[] outShape(INDArray queries, INDArray values) {

@@ -23,6 +23,9 @@ public record RotaryEmbedding(double theta, Pairs pairs) {
         NEIGHBOURS
     }
 
+    /** Elements of cosines and sines that are held at once. */
+    private static final int TABLE = 1 << 17;
+
     /** Cosines and sines of {@code pairs} angles, {@code [positions][pairs]}; elements beyond {@code 2 * pairs} stay. */
     @SuppressWarnings("ArrayRecordComponent") // short-lived tables of numbers
     record Table(int pairs, double[] cos, double[] sin) {}
@@ -53,10 +56,30 @@ public record RotaryEmbedding(double theta, Pairs pairs) {
         requireRows(rows);
         long[] positions = new long[time(rows)];
         Arrays.setAll(positions, t -> position + t);
-        apply(rows, table(positions, Math.toIntExact(rows.size(-1)), direction));
+        turn(rows, positions, direction);
     }
 
-    Table table(long[] positions, int dim, int direction) {
+    /**
+     * Turns in blocks of steps, so that the tables stay small however long the sequence.
+     *
+     * @param positions one a step, or one a batch row and step
+     */
+    void turn(INDArray rows, long[] positions, int direction) {
+        int time = time(rows);
+        int dim = Math.toIntExact(rows.size(-1));
+        int tables = positions.length / time;
+        int block = Math.max(1, TABLE / (tables * dim));
+        for (int first = 0; first < time; first += block) {
+            int count = Math.min(block, time - first);
+            long[] some = new long[tables * count];
+            for (int each = 0; each < tables; each++) {
+                System.arraycopy(positions, each * time + first, some, each * count, count);
+            }
+            apply(rows, table(some, dim, direction), first, count);
+        }
+    }
+
+    private Table table(long[] positions, int dim, int direction) {
         int half = dim / 2;
         double[] frequencies = new double[half];
         Arrays.setAll(frequencies, i -> direction * Math.pow(theta, -(double) i / half));
@@ -71,16 +94,16 @@ public record RotaryEmbedding(double theta, Pairs pairs) {
     }
 
     /**
-     * Turns by a table of as many positions as there are steps, or as many as there are batch rows and steps.
+     * Turns the steps from {@code from} on by a table of {@code count} positions, or as many a batch row.
      *
      * @param rows {@code [..., time, dim]}, checked
      */
-    void apply(INDArray rows, Table table) {
+    void apply(INDArray rows, Table table, int from, int count) {
         int time = time(rows);
         int dim = Math.toIntExact(rows.size(-1));
         int half = table.pairs;
         int sequences = Math.toIntExact(rows.length() / ((long) time * dim));
-        int tables = Math.max(1, table.cos.length / Math.max(1, time * half));
+        int tables = Math.max(1, table.cos.length / Math.max(1, count * half));
         DenseArray memory = DenseArray.ofResult(rows);
         int first = pairs == Pairs.HALVES ? 1 : 2; // step from a pair's first element to the next pair's
         int second = pairs == Pairs.HALVES ? half : 1; // from a pair's first element to its second
@@ -88,16 +111,16 @@ public record RotaryEmbedding(double theta, Pairs pairs) {
             IntStream.range(0, sequences).parallel().forEach(s -> {
                 DenseArray.Rows sequence = memory.rows((long) s * time * dim, time, dim);
                 double[] row = new double[dim];
-                for (int t = 0; t < time; t++) {
-                    sequence.load(t, 1, row);
-                    int at = (s / (sequences / tables) * time + t) * half;
+                for (int t = 0; t < count; t++) {
+                    sequence.load(from + t, 1, row);
+                    int at = (s / (sequences / tables) * count + t) * half;
                     for (int i = 0; i < half; i++) {
                         double a = row[i * first];
                         double b = row[i * first + second];
                         row[i * first] = a * table.cos[at + i] - b * table.sin[at + i];
                         row[i * first + second] = b * table.cos[at + i] + a * table.sin[at + i];
                     }
-                    sequence.store(t, 1, row);
+                    sequence.store(from + t, 1, row);
                 }
             });
         } finally { // the rows in use know the memory's address only

@@ -7,8 +7,8 @@ import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
 
 /**
- * Attention over arrays of another layout, {@code q, k, v[, keyMask] -> out}: what {@link AttentionRewrite} puts in the
- * place of ND4J's {@code dot_product_attention} and of attention written out. Public because SameDiff makes it by
+ * Attention over arrays of another layout, {@code q, k, v[, keyMask or bias] -> out}: what {@link AttentionRewrite} puts in
+ * the place of ND4J's {@code dot_product_attention} and of attention written out. A bias gets no gradient. Public because SameDiff makes it by
  * reflection when it loads a graph.
  */
 public final class TreeDotProductOp extends AttentionOp {
@@ -27,13 +27,14 @@ public final class TreeDotProductOp extends AttentionOp {
     }
 
     static AttentionProblem problem(
-            List<INDArray> inputs, INDArray keyMask, HeadLayout layout, AttentionOptions options) {
+            List<INDArray> inputs, INDArray mask, HeadLayout layout, AttentionOptions options) {
+        boolean biased = layout.bias() && mask != null;
         return AttentionProblem.of(
                 HeadLayout.heads(inputs.get(0), layout.q()),
                 HeadLayout.heads(inputs.get(1), layout.k()),
                 HeadLayout.heads(inputs.get(2), layout.v()),
-                keyMask,
-                options);
+                biased ? null : mask,
+                biased ? options.withMask(HeadLayout.bias(mask, inputs.get(0).rank())) : options);
     }
 
     @Override

@@ -54,8 +54,7 @@ public final class TreeRopeOp extends JavaOp {
     void run(List<INDArray> inputs, List<INDArray> outputs) {
         INDArray x = outputs.get(0).assign(inputs.get(0));
         RotaryEmbedding.requireRows(x);
-        int direction = Math.toIntExact(getIArgument(1));
-        rope().apply(x, rope().table(positions(x, inputs.get(1)), Math.toIntExact(x.size(-1)), direction));
+        rope().turn(x, positions(x, inputs.get(1)), Math.toIntExact(getIArgument(1)));
     }
 
     private static long[] positions(INDArray x, INDArray given) {

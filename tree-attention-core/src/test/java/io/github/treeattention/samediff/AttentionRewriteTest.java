@@ -1,16 +1,16 @@
 package io.github.treeattention.samediff;
 
-import static io.github.treeattention.samediff.NaiveAttention.difference;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.treeattention.testkit.Seeds;
+import io.github.treeattention.testkit.SeededArrays;
+import org.junit.jupiter.api.extension.ExtendWith;
 import java.io.File;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -25,6 +25,7 @@ import org.nd4j.linalg.factory.Nd4j;
 import org.nd4j.linalg.learning.config.Adam;
 
 /** Graphs with ND4J's operations, whose own results before the rewrite are what the results after it must be. */
+@ExtendWith(SeededArrays.class)
 @Timeout(120)
 class AttentionRewriteTest {
     private static final String[] DOT_INPUTS = {"q", "k", "v"};
@@ -91,11 +92,6 @@ class AttentionRewriteTest {
             assertEquals(0, difference(wantedGradients.get(input), gradients.get(input)), single ? 1e-2 : 1e-10, input);
         }
         assertEquals(List.of(), AttentionRewrite.apply(graph).replaced());
-    }
-
-    @BeforeEach
-    void seed() {
-        Nd4j.getRandom().setSeed(Seeds.random("AttentionRewriteTest").nextLong());
     }
 
     @Test

@@ -69,23 +69,6 @@ final class NaiveAttention {
         return new ArrayAttention.Result(out, lse);
     }
 
-    /** The largest absolute difference; infinities of one sign are equal. */
-    static double difference(INDArray a, INDArray b) {
-        double[] left = values(a);
-        double[] right = values(b);
-        if (left.length != right.length) {
-            throw new AssertionError(left.length + " elements and " + right.length);
-        }
-        double largest = 0;
-        for (int i = 0; i < left.length; i++) {
-            double difference = left[i] == right[i] ? 0 : Math.abs(left[i] - right[i]);
-            if (!(difference <= largest)) { // NaN counts
-                largest = difference;
-            }
-        }
-        return largest;
-    }
-
     private static double[] values(INDArray array) {
         return array.castTo(DataType.DOUBLE).dup('c').data().asDouble();
     }

@@ -1,6 +1,5 @@
 package io.github.treeattention.dl4j;
 
-import io.github.treeattention.attention.Dropout;
 import java.util.Map;
 import org.deeplearning4j.nn.gradient.DefaultGradient;
 import org.deeplearning4j.nn.gradient.Gradient;
@@ -105,8 +104,8 @@ final class AttentionVertexRuntime extends SameDiffGraphVertex {
     }
 
     private AttentionPass forward() {
-        return new AttentionPass(
-                block, typed(QUERIES), typed(KEYS), typed(VALUES), keyMask(), paramTable, Dropout.NONE);
+        KeySource keys = new LocalKeys(keyMask(), block.options());
+        return new AttentionPass(block, keys, typed(QUERIES), typed(KEYS), typed(VALUES), paramTable);
     }
 
     private INDArray typed(int input) {

@@ -46,26 +46,35 @@ final class CausalSelfAttentionRuntime extends SelfAttentionRuntime implements S
         setInput(x, workspaceMgr);
         try (var outside = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces();
                 Scratch scratch = new Scratch()) {
-            INDArray sequence = typedInput();
             long position = state.length();
-            state.append(
-                    scratch.own(block().keys(sequence, paramTable, position)),
-                    scratch.own(block().values(sequence, paramTable)));
-            INDArray queries = scratch.own(block().queries(sequence, paramTable, position));
-            // Causality hides what lies in the arrays beyond the last step.
-            ArrayAttention.Result attended = ArrayAttention.forward(
-                    queries,
-                    state.keys(),
-                    state.values(),
-                    null,
-                    block().options().withQueryOffset(position));
-            scratch.own(attended.out());
-            scratch.own(attended.lse());
-            if (!remember) {
-                state.truncate(position);
+            boolean done = false;
+            try {
+                INDArray result = workspaceMgr.dup(ArrayType.ACTIVATIONS, attend(typedInput(), position, scratch));
+                done = true;
+                return result;
+            } finally {
+                if (!done || !remember) { // a step that failed can be repeated
+                    state.truncate(position);
+                }
             }
-            return workspaceMgr.dup(ArrayType.ACTIVATIONS, block().output(attended.out(), paramTable, scratch));
         }
+    }
+
+    private INDArray attend(INDArray sequence, long position, Scratch scratch) {
+        state.append(
+                scratch.own(block().keys(sequence, paramTable, position)),
+                scratch.own(block().values(sequence, paramTable)));
+        INDArray queries = scratch.own(block().queries(sequence, paramTable, position));
+        // Causality hides what lies in the arrays beyond the last step.
+        ArrayAttention.Result attended = ArrayAttention.forward(
+                queries,
+                state.keys(),
+                state.values(),
+                null,
+                block().options().withQueryOffset(position));
+        scratch.own(attended.out());
+        scratch.own(attended.lse());
+        return block().output(attended.out(), paramTable, scratch);
     }
 
     @Override

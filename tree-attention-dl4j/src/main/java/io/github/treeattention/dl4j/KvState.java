@@ -37,13 +37,13 @@ final class KvState implements AutoCloseable {
     /**
      * Appends {@code [batch, kvHeads, time, headSize]}.
      *
-     * @throws IllegalArgumentException if batch or heads are not those of the steps before
+     * @throws IllegalArgumentException if batch, heads or headSize are not those of the steps before
      */
     void append(INDArray moreKeys, INDArray moreValues) {
-        if (length > 0 && keys.size(0) != moreKeys.size(0)) {
-            throw new IllegalArgumentException("a step must have the batch of the steps before; call"
-                    + " rnnClearPreviousState() between sequences: before=" + keys.size(0) + ", now="
-                    + moreKeys.size(0));
+        if (length > 0) {
+            requireAlike("batch", keys.size(0), moreKeys.size(0));
+            requireAlike("key/value heads", keys.size(1), moreKeys.size(1));
+            requireAlike("headSize", keys.size(3), moreKeys.size(3));
         }
         long newLength = length + moreKeys.size(2);
         keys = grown(keys, moreKeys, newLength);
@@ -51,6 +51,13 @@ final class KvState implements AutoCloseable {
         keys.get(steps(length, newLength)).assign(moreKeys);
         values.get(steps(length, newLength)).assign(moreValues);
         length = newLength;
+    }
+
+    private static void requireAlike(String what, long before, long now) {
+        if (before != now) {
+            throw new IllegalArgumentException("a step must have the " + what + " of the steps before; call"
+                    + " rnnClearPreviousState() between sequences: before=" + before + ", now=" + now);
+        }
     }
 
     /** Forgets the steps from this one on. */

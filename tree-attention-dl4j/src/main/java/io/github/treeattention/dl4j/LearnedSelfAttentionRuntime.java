@@ -1,6 +1,5 @@
 package io.github.treeattention.dl4j;
 
-import io.github.treeattention.attention.Dropout;
 import java.util.Map;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
 import org.nd4j.linalg.api.buffer.DataType;
@@ -21,7 +20,8 @@ final class LearnedSelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     @Override
     AttentionPass forward(INDArray x, INDArray keyMask, boolean training) {
         try (Scratch scratch = new Scratch()) {
-            return new AttentionPass(block, queries(x.size(0), scratch), x, x, keyMask, paramTable, Dropout.NONE);
+            KeySource keys = new LocalKeys(keyMask, block.options());
+            return new AttentionPass(block, keys, queries(x.size(0), scratch), x, x, paramTable);
         }
     }
 

@@ -51,27 +51,32 @@ final class RecurrentAttentionPass implements AutoCloseable {
         this.block = block;
         this.activation = activation;
         this.keyMask = keyMask;
-        this.k = owned.own(block.keys(x, parameters, 0));
-        this.v = owned.own(block.values(x, parameters));
-        INDArray recurrent = parameters.get(RECURRENT);
-        long time = x.size(2);
-        this.out = owned.own(Nd4j.createUninitialized(x.dataType(), new long[] {x.size(0), recurrent.size(1), time}));
-        this.before =
-                owned.own(Nd4j.createUninitialized(x.dataType(), new long[] {time, x.size(0), recurrent.size(1)}));
-        for (int t = 0; t < time; t++) {
-            try (Scratch scratch = new Scratch()) {
-                INDArray sum = scratch.own(scratch.own(step(x, t).dup('c')).mmul(parameters.get(WEIGHTS), 'c'));
-                if (parameters.containsKey(BIAS)) {
-                    sum.addiRowVector(parameters.get(BIAS));
+        try {
+            this.k = owned.own(block.keys(x, parameters, 0));
+            this.v = owned.own(block.values(x, parameters));
+            INDArray recurrent = parameters.get(RECURRENT);
+            long time = x.size(2);
+            this.out = owned.own(Nd4j.createUninitialized(x.dataType(), new long[] {x.size(0), recurrent.size(1), time}));
+            this.before =
+                    owned.own(Nd4j.createUninitialized(x.dataType(), new long[] {time, x.size(0), recurrent.size(1)}));
+            for (int t = 0; t < time; t++) {
+                try (Scratch scratch = new Scratch()) {
+                    INDArray sum = scratch.own(scratch.own(step(x, t).dup('c')).mmul(parameters.get(WEIGHTS), 'c'));
+                    if (parameters.containsKey(BIAS)) {
+                        sum.addiRowVector(parameters.get(BIAS));
+                    }
+                    if (t > 0) {
+                        Step attention = attend(owned.own(column(out, t - 1).dup('c')), parameters);
+                        steps.add(attention);
+                        sum.addi(scratch.own(attention.answer.mmul(recurrent, 'c')));
+                    }
+                    row(before, t).assign(sum);
+                    step(out, t).assign(activation.getActivation(sum, true));
                 }
-                if (t > 0) {
-                    Step attention = attend(owned.own(column(out, t - 1).dup('c')), parameters);
-                    steps.add(attention);
-                    sum.addi(scratch.own(attention.answer.mmul(recurrent, 'c')));
-                }
-                row(before, t).assign(sum);
-                step(out, t).assign(activation.getActivation(sum, true));
             }
+        } catch (RuntimeException | Error failure) {
+            owned.close();
+            throw failure;
         }
     }
 

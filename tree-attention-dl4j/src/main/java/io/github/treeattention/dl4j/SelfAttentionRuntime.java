@@ -1,6 +1,7 @@
 package io.github.treeattention.dl4j;
 
 import io.github.treeattention.attention.Dropout;
+import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Map;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
 import org.nd4j.linalg.api.buffer.DataType;
@@ -39,10 +40,12 @@ class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     AttentionPass forward(INDArray x, INDArray keyMask, boolean training) {
         Dropout drawn =
                 training && dropout > 0 ? Dropout.of(dropout, Nd4j.getRandom().nextLong(), getIndex()) : Dropout.NONE;
-        if (exchange != null) {
-            return new AttentionPass(block, x, keyMask, paramTable, drawn, exchange);
+        AttentionOptions options = block.options().withDropout(drawn);
+        if (exchange != null && training) {
+            exchange.requireSums();
         }
-        return new AttentionPass(block, x, x, x, keyMask, paramTable, drawn);
+        KeySource keys = exchange == null ? new LocalKeys(keyMask, options) : exchange.keys(x, keyMask, options);
+        return new AttentionPass(block, keys, x, x, x, paramTable);
     }
 
     @Override

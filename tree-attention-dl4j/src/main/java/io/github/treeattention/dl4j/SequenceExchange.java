@@ -1,18 +1,24 @@
 package io.github.treeattention.dl4j;
 
+import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.Dropout;
+import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.ReduceOp;
+import io.github.treeattention.distributed.RingAttention;
+import io.github.treeattention.kernel.AttentionKernels;
+import io.github.treeattention.samediff.AttentionOptions;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.DoubleBuffer;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
+import java.util.function.BooleanSupplier;
+import java.util.function.Consumer;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
-import org.nd4j.linalg.indexing.INDArrayIndex;
 import org.nd4j.linalg.indexing.NDArrayIndex;
 
 /**
@@ -20,39 +26,71 @@ import org.nd4j.linalg.indexing.NDArrayIndex;
  * the wire they are padded to the longest. All ranks must call the same methods in the same order. Not thread-safe.
  */
 final class SequenceExchange {
-    /** Bytes of what a rank tells of its slice. */
-    private static final int ENTRY = 4 * Long.BYTES;
+    /** Bytes of a message, where what must stay together allows: buffers stay small, and so does what is copied. */
+    private static final int MESSAGE = 1 << 26;
 
     private final Communicator communicator;
+    private final BooleanSupplier sums;
+    private final int message;
+    private Ring latest;
 
+    /** An attention ring and what it was made for. */
+    private record Ring(AttentionSpec spec, List<Long> lengths, RingAttention attention) {}
+
+    /** For what needs no gradients. */
     SequenceExchange(Communicator communicator) {
+        this(communicator, () -> true, MESSAGE);
+    }
+
+    /** @param sums whether gradients will be summed over the ranks after a training step's backward pass */
+    SequenceExchange(Communicator communicator, BooleanSupplier sums) {
+        this(communicator, sums, MESSAGE);
+    }
+
+    SequenceExchange(Communicator communicator, BooleanSupplier sums, int message) {
         this.communicator = communicator;
+        this.sums = sums;
+        this.message = message;
+    }
+
+    /** Bytes of a message, where what must stay together allows. */
+    int message() {
+        return message;
+    }
+
+    /** The keys of all ranks for one pass of this rank's slice. */
+    KeySource keys(INDArray x, INDArray keyMask, AttentionOptions options) {
+        Dropout own = options.dropout();
+        Slices slices = slices(x.size(0), x.size(2), keyMask != null, own.seed());
+        AttentionOptions shared = options.withDropout(Dropout.of(own.rate(), slices.seed(), own.layer()));
+        INDArray wholeMask = gatherMask(keyMask, x.size(0), slices);
+        return x.dataType() == DataType.FLOAT
+                ? new RingKeys(this, slices, wholeMask, shared)
+                : new GatheredKeys(this, slices, wholeMask, shared);
     }
 
     /**
-     * What all ranks hold of one batch.
+     * Called before a training step.
      *
-     * @param lengths steps of each rank
-     * @param masked whether any rank has a key mask
-     * @param seed rank 0's draw
+     * @throws IllegalStateException if ranks would train apart
      */
-    record Slices(List<Long> lengths, int rank, boolean masked, long seed) {
-        /** Position of the rank's first step in the whole sequence. */
-        long position() {
-            return sum(lengths.subList(0, rank));
+    void requireSums() {
+        if (!sums.getAsBoolean()) {
+            throw new IllegalStateException("a network on several processes needs the listener that sums gradients, which"
+                    + " setListeners has removed: use addListeners after SequenceParallel.attach, or attach again");
         }
+    }
 
-        long longest() {
-            return Collections.max(lengths);
+    /** Ring attention over slices of these lengths; the latest one is kept, with its buffers. */
+    RingAttention ring(AttentionSpec spec, List<Long> lengths) {
+        if (latest == null || !latest.spec.equals(spec) || !latest.lengths.equals(lengths)) {
+            SequenceSplit split = SequenceSplit.contiguous(
+                    lengths.stream().mapToInt(Math::toIntExact).toArray());
+            latest = null; // its buffers may go before the next one's come
+            latest = new Ring(
+                    spec, lengths, new RingAttention(AttentionKernels.choose(), communicator, spec, split));
         }
-
-        long total() {
-            return sum(lengths);
-        }
-
-        private static long sum(List<Long> some) {
-            return some.stream().mapToLong(Long::longValue).sum();
-        }
+        return latest.attention;
     }
 
     /**
@@ -61,97 +99,127 @@ final class SequenceExchange {
      * @throws IllegalArgumentException if the ranks' batches differ in size
      */
     Slices slices(long batch, long time, boolean masked, long seed) {
-        ByteBuffer own = buffer(ENTRY);
-        own.putLong(0, batch).putLong(8, time).putLong(16, masked ? 1 : 0).putLong(24, seed);
-        ByteBuffer all = buffer(ENTRY * communicator.worldSize());
-        communicator.allGather(own, all);
+        List<long[]> all = gather(batch, time, masked ? 1 : 0, seed);
         List<Long> lengths = new ArrayList<>();
         boolean anyMask = false;
         for (int rank = 0; rank < communicator.worldSize(); rank++) {
-            if (all.getLong(ENTRY * rank) != batch) {
+            long[] theirs = all.get(rank);
+            if (theirs[0] != batch) {
                 throw new IllegalArgumentException("every rank must bring its slice of the same batch: rank "
-                        + communicator.rank() + " has " + batch + " rows, rank " + rank + " has "
-                        + all.getLong(ENTRY * rank));
+                        + communicator.rank() + " has " + batch + " rows, rank " + rank + " has " + theirs[0]);
             }
-            lengths.add(all.getLong(ENTRY * rank + 8));
-            anyMask |= all.getLong(ENTRY * rank + 16) != 0;
+            lengths.add(theirs[1]);
+            anyMask |= theirs[2] != 0;
         }
-        return new Slices(lengths, communicator.rank(), anyMask, all.getLong(24));
+        return new Slices(lengths, communicator.rank(), anyMask, all.get(0)[3]);
     }
 
     /** {@code [batch, heads, time, size]} of every rank, side by side along the time axis. */
     INDArray gather(INDArray slice, Slices slices) {
-        long[] shape = slice.shape().clone();
-        shape[2] = slices.longest();
-        INDArray padded = Nd4j.zeros(slice.dataType(), shape);
-        padded.get(steps(0, slice.size(2))).assign(slice);
-        ByteBuffer send = encode(padded);
-        ByteBuffer receive = buffer(Math.multiplyExact(send.remaining(), communicator.worldSize()));
-        communicator.allGather(send, receive);
-        shape[2] = slices.total();
-        INDArray whole = Nd4j.createUninitialized(slice.dataType(), shape);
-        long at = 0;
-        for (int rank = 0; rank < slices.lengths.size(); rank++) {
-            INDArray part = decode(part(receive, rank, send.remaining()), padded);
-            long length = slices.lengths.get(rank);
-            whole.get(steps(at, at + length)).assign(part.get(steps(0, length)));
-            part.close();
-            at += length;
-        }
-        padded.close();
+        INDArray rows = rows(slice);
+        INDArray whole = Nd4j.createUninitialized(slice.dataType(), withTime(slice, slices.total()), 'c');
+        INDArray wholeRows = rows(whole);
+        eachGroup(rows, slices, (from, to, padded) -> {
+            group(padded, 0, slices.lengths().get(slices.rank())).assign(group(rows, from, to, 0, rows.size(1)));
+            ByteBuffer send = encode(padded);
+            ByteBuffer receive = buffer(send.remaining() * communicator.worldSize());
+            communicator.allGather(send, receive);
+            long at = 0;
+            for (int rank = 0; rank < communicator.worldSize(); rank++) {
+                long length = slices.lengths().get(rank);
+                try (Scratch scratch = new Scratch()) {
+                    INDArray part = scratch.own(decode(part(receive, rank, send.remaining()), padded));
+                    group(wholeRows, from, to, at, at + length).assign(group(part, 0, length));
+                }
+                at += length;
+            }
+        });
         return whole;
     }
 
     /** This rank's slice of the sum of all ranks' arrays, {@code [batch, heads, total time, size]}. */
     INDArray scatterSum(INDArray whole, Slices slices) {
-        long[] shape = whole.shape().clone();
-        shape[2] = slices.longest();
-        ByteBuffer send = null;
-        long at = 0;
-        INDArray padded = Nd4j.zeros(whole.dataType(), shape);
-        for (int rank = 0; rank < slices.lengths.size(); rank++) {
-            long length = slices.lengths.get(rank);
-            padded.assign(0);
-            padded.get(steps(0, length)).assign(whole.get(steps(at, at + length)));
-            ByteBuffer part = encode(padded);
-            if (send == null) {
-                send = buffer(Math.multiplyExact(part.remaining(), communicator.worldSize()));
+        INDArray wholeRows = rows(whole);
+        long own = slices.lengths().get(slices.rank());
+        INDArray sum = Nd4j.createUninitialized(whole.dataType(), withTime(whole, own), 'c');
+        INDArray sumRows = rows(sum);
+        eachGroup(wholeRows, slices, (from, to, padded) -> {
+            int bytes = Math.toIntExact(padded.length() * padded.dataType().width());
+            ByteBuffer send = buffer(bytes * communicator.worldSize());
+            long at = 0;
+            for (int rank = 0; rank < communicator.worldSize(); rank++) {
+                long length = slices.lengths().get(rank);
+                padded.assign(0);
+                group(padded, 0, length).assign(group(wholeRows, from, to, at, at + length));
+                send.put(rank * bytes, encode(padded), 0, bytes);
+                at += length;
             }
-            send.put(rank * part.remaining(), part, 0, part.remaining());
-            at += length;
+            ByteBuffer receive = buffer(bytes);
+            communicator.reduceScatter(send, receive, sum(whole.dataType()));
+            try (Scratch scratch = new Scratch()) {
+                INDArray mine = scratch.own(decode(receive, padded));
+                group(sumRows, from, to, 0, own).assign(group(mine, 0, own));
+            }
+        });
+        return sum;
+    }
+
+    /** What is done with the rows {@code from .. to - 1}, in an array of zeros as long as the longest slice. */
+    private interface GroupWork {
+        void run(long from, long to, INDArray padded);
+    }
+
+    /** Heads of batch rows in groups whose messages stay small; the same groups at every rank. */
+    private void eachGroup(INDArray rows, Slices slices, GroupWork work) {
+        long row = slices.longest() * rows.size(2) * rows.dataType().width() * communicator.worldSize();
+        slices.requireMessage(
+                "one head of one batch row, of all ranks", row, "use FLOAT, whose keys travel in a ring instead");
+        long atOnce = Math.max(1, message / row);
+        for (long from = 0; from < rows.size(0); from += atOnce) {
+            long to = Math.min(rows.size(0), from + atOnce);
+            try (Scratch scratch = new Scratch()) {
+                work.run(from, to, scratch.own(Nd4j.zeros(rows.dataType(), to - from, slices.longest(), rows.size(2))));
+            }
         }
-        ByteBuffer receive = buffer(send.remaining() / communicator.worldSize());
-        communicator.reduceScatter(send, receive, sum(whole.dataType()));
-        INDArray sum = decode(receive, padded);
-        padded.close();
-        INDArray own = sum.get(steps(0, slices.lengths.get(slices.rank))).dup('c');
-        sum.close();
-        return own;
+    }
+
+    /** {@code [batch, heads, time, size] -> [batch * heads, time, size]}, a view of a dense array. */
+    private static INDArray rows(INDArray array) {
+        return array.reshape('c', array.size(0) * array.size(1), array.size(2), array.size(3));
+    }
+
+    private static long[] withTime(INDArray array, long time) {
+        return new long[] {array.size(0), array.size(1), time, array.size(3)};
+    }
+
+    private static INDArray group(INDArray rows, long fromStep, long toStep) {
+        return group(rows, 0, rows.size(0), fromStep, toStep);
+    }
+
+    private static INDArray group(INDArray rows, long from, long to, long fromStep, long toStep) {
+        return rows.get(
+                NDArrayIndex.interval(from, to), NDArrayIndex.interval(fromStep, toStep), NDArrayIndex.all());
     }
 
     /** Everybody's key masks {@code [batch, time]}, side by side; a rank without one sees all of its keys. */
     INDArray gatherMask(INDArray mask, long batch, Slices slices) {
-        if (!slices.masked) {
+        if (!slices.masked()) {
             return null;
         }
-        long time = slices.lengths.get(slices.rank);
+        long time = slices.lengths().get(slices.rank());
         INDArray own = mask == null ? Nd4j.ones(DataType.FLOAT, batch, time) : mask.castTo(DataType.FLOAT);
         return gather(own.reshape(batch, 1, time, 1), slices).reshape(batch, slices.total());
     }
 
     /** Everybody's bytes, in rank order. */
-    List<byte[]> gather(byte[] own) {
-        ByteBuffer lengths = buffer(Integer.BYTES * communicator.worldSize());
-        communicator.allGather(buffer(Integer.BYTES).putInt(0, own.length), lengths);
-        int longest = 0;
-        for (int rank = 0; rank < communicator.worldSize(); rank++) {
-            longest = Math.max(longest, lengths.getInt(Integer.BYTES * rank));
-        }
+    List<byte[]> gatherBytes(byte[] own) {
+        List<long[]> lengths = gather(own.length);
+        int longest = (int) lengths.stream().mapToLong(each -> each[0]).max().orElseThrow();
         ByteBuffer all = buffer(Math.multiplyExact(longest, communicator.worldSize()));
         communicator.allGather(buffer(longest).put(0, own), all);
         List<byte[]> parts = new ArrayList<>();
         for (int rank = 0; rank < communicator.worldSize(); rank++) {
-            byte[] part = new byte[lengths.getInt(Integer.BYTES * rank)];
+            byte[] part = new byte[(int) lengths.get(rank)[0]];
             all.get(rank * longest, part);
             parts.add(part);
         }
@@ -160,37 +228,59 @@ final class SequenceExchange {
 
     /** Replaces an array's content by the sum over all ranks. */
     void allReduce(INDArray array) {
-        ByteBuffer message = encode(array);
-        communicator.allReduce(message, sum(array.dataType()));
-        array.assign(decode(message, array));
-    }
-
-    /** A number summed over all ranks. */
-    double sum(double value) {
-        ByteBuffer message = buffer(Double.BYTES);
-        message.putDouble(0, value);
-        communicator.allReduce(message, new DoubleSum());
-        return message.getDouble(0);
+        eachPart(array, values -> communicator.allReduce(values, sum(array.dataType())));
     }
 
     /** Replaces an array's content by rank 0's. */
     void broadcast(INDArray array) {
-        ByteBuffer message = encode(array);
-        communicator.broadcast(message, 0);
-        array.assign(decode(message, array));
+        eachPart(array, values -> communicator.broadcast(values, 0));
+    }
+
+    /** Parts of a dense vector, whose messages stay small. */
+    private void eachPart(INDArray array, Consumer<ByteBuffer> send) {
+        INDArray vector = array.reshape('c', new long[] {array.length()});
+        long atOnce = message / array.dataType().width();
+        for (long from = 0; from < vector.length(); from += atOnce) {
+            INDArray part = vector.get(NDArrayIndex.interval(from, Math.min(vector.length(), from + atOnce)));
+            ByteBuffer values = encode(part);
+            send.accept(values);
+            part.assign(decode(values, part));
+        }
+    }
+
+    /** A number summed over all ranks. */
+    double sum(double value) {
+        ByteBuffer sum = buffer(Double.BYTES).putDouble(0, value);
+        communicator.allReduce(sum, new DoubleSum());
+        return sum.getDouble(0);
+    }
+
+    /** Everybody's numbers, in rank order; all must bring as many. */
+    List<long[]> gather(long... own) {
+        ByteBuffer send = buffer(Long.BYTES * own.length);
+        send.asLongBuffer().put(own);
+        ByteBuffer all = buffer(send.remaining() * communicator.worldSize());
+        communicator.allGather(send, all);
+        List<long[]> numbers = new ArrayList<>();
+        for (int rank = 0; rank < communicator.worldSize(); rank++) {
+            long[] each = new long[own.length];
+            part(all, rank, send.remaining()).asLongBuffer().get(each);
+            numbers.add(each);
+        }
+        return numbers;
     }
 
     private static ByteBuffer encode(INDArray array) {
         INDArray dense = array.dup('c');
-        ByteBuffer message = buffer(Math.toIntExact(
+        ByteBuffer values = buffer(Math.toIntExact(
                 Math.multiplyExact(array.length(), (long) array.dataType().width())));
         if (array.dataType() == DataType.FLOAT) {
-            message.asFloatBuffer().put(dense.data().asFloat());
+            values.asFloatBuffer().put(dense.data().asFloat());
         } else {
-            message.asDoubleBuffer().put(dense.data().asDouble());
+            values.asDoubleBuffer().put(dense.data().asDouble());
         }
         dense.close();
-        return message;
+        return values;
     }
 
     private static INDArray decode(ByteBuffer message, INDArray like) {
@@ -212,11 +302,6 @@ final class SequenceExchange {
 
     private static ByteBuffer buffer(int bytes) {
         return ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
-    }
-
-    private static INDArrayIndex[] steps(long from, long to) {
-        INDArrayIndex all = NDArrayIndex.all();
-        return new INDArrayIndex[] {all, all, NDArrayIndex.interval(from, to), all};
     }
 
     private static ReduceOp sum(DataType type) {

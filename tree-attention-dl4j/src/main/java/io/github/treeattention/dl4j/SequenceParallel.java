@@ -3,12 +3,15 @@ package io.github.treeattention.dl4j;
 import io.github.treeattention.collective.Communicator;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Supplier;
 import org.deeplearning4j.earlystopping.scorecalc.ScoreCalculator;
 import org.deeplearning4j.nn.api.Layer;
 import org.deeplearning4j.nn.api.Model;
+import org.deeplearning4j.nn.conf.BackpropType;
 import org.deeplearning4j.nn.conf.layers.ActivationLayer;
 import org.deeplearning4j.nn.conf.layers.DenseLayer;
 import org.deeplearning4j.nn.conf.layers.DropoutLayer;
@@ -28,6 +31,7 @@ import org.deeplearning4j.optimize.api.BaseTrainingListener;
 import org.deeplearning4j.optimize.api.TrainingListener;
 import org.nd4j.evaluation.BaseEvaluation;
 import org.nd4j.evaluation.IEvaluation;
+import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.dataset.api.iterator.DataSetIterator;
 
 /**
@@ -36,7 +40,7 @@ import org.nd4j.linalg.dataset.api.iterator.DataSetIterator;
  * Training gives the same parameters as one process with the whole sequences, to rounding, and the same bits at every
  * rank. Slices may differ in length; masks are slices too.
  *
- * <p>{@link TreeSelfAttentionLayer}s collect the other ranks' keys and values; gradients and scores are summed over the
+ * <p>{@link TreeSelfAttentionLayer}s meet the other ranks' keys and values; gradients and scores are summed over the
  * ranks before the updater sees them. Nothing of this is in the network's configuration: what is saved is the same for
  * any number of processes. Not thread-safe; a failed rank surfaces as the communicator's exception at every rank.
  */
@@ -62,39 +66,80 @@ public final class SequenceParallel {
     private SequenceParallel() {}
 
     /**
-     * Makes a network one of a group's. Its parameters and updater state become rank 0's.
+     * Makes a network one of a group's. Its parameters, updater state, iteration and epoch counts become rank 0's.
+     *
+     * <p>Gradients are summed by a listener: add others by {@code addListeners}. {@code setListeners} would remove it, and the
+     * next training step then fails. Attaching again is allowed, after a group has been formed anew for example. Clones and
+     * converted networks are not attached.
      *
      * @param communicator used by this network alone from now on
-     * @throws IllegalArgumentException if a layer mixes time steps in a way that slices would break
+     * @throws IllegalArgumentException if a layer mixes time steps in a way that slices would break, back-propagation is
+     *     truncated, or the ranks' networks differ in size
      */
     public static void attach(MultiLayerNetwork network, Communicator communicator) {
-        SequenceExchange exchange = new SequenceExchange(communicator);
-        for (Layer layer : network.getLayers()) {
-            distribute(layer, exchange);
-        }
-        exchange.broadcast(network.params());
-        if (network.getUpdater().getStateViewArray() != null) {
-            exchange.broadcast(network.getUpdater().getStateViewArray());
-        }
-        network.setListeners(withSum(network.getListeners(), new GradientSum(exchange)));
+        requireWhole(network.getLayerWiseConfigurations().getBackpropType());
+        SequenceExchange exchange = distribute(network, network.getLayers(), communicator, network::getListeners);
+        share(exchange, network.params(), network.getUpdater().getStateViewArray());
+        long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount()).get(0);
+        network.setIterationCount((int) counts[0]);
+        network.setEpochCount((int) counts[1]);
+        network.setListeners(withSum(network.getListeners(), new GradientSum(network, exchange)));
     }
 
     /** {@link #attach(MultiLayerNetwork, Communicator)} for a graph. */
     public static void attach(ComputationGraph network, Communicator communicator) {
-        SequenceExchange exchange = new SequenceExchange(communicator);
+        requireWhole(network.getConfiguration().getBackpropType());
         for (GraphVertex vertex : network.getVertices()) {
             if (!VERTICES.contains(vertex.getClass())) {
                 throw refusal(vertex.getVertexName(), vertex.getClass());
             }
         }
-        for (Layer layer : network.getLayers()) {
-            distribute(layer, exchange);
+        SequenceExchange exchange = distribute(network, network.getLayers(), communicator, network::getListeners);
+        share(exchange, network.params(), network.getUpdater().getStateViewArray());
+        long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount()).get(0);
+        network.getConfiguration().setIterationCount((int) counts[0]);
+        network.getConfiguration().setEpochCount((int) counts[1]);
+        network.setListeners(withSum(network.getListeners(), new GradientSum(network, exchange)));
+    }
+
+    private static void requireWhole(BackpropType type) {
+        if (type != BackpropType.Standard) {
+            throw new IllegalArgumentException("slices are of whole sequences, so back-propagation must be Standard: got "
+                    + type + ", which would cut every slice into segments of its own");
         }
-        exchange.broadcast(network.params());
-        if (network.getUpdater().getStateViewArray() != null) {
-            exchange.broadcast(network.getUpdater().getStateViewArray());
+    }
+
+    private static SequenceExchange distribute(
+            Model network, Layer[] layers, Communicator communicator, Supplier<Collection<TrainingListener>> listeners) {
+        for (Layer layer : layers) {
+            Class<?> type = layer.conf().getLayer().getClass();
+            if (!LAYERS.contains(type)) {
+                throw refusal(layer.conf().getLayer().getLayerName(), type);
+            }
         }
-        network.setListeners(withSum(network.getListeners(), new GradientSum(exchange)));
+        SequenceExchange exchange = new SequenceExchange(
+                communicator, () -> listeners.get().stream().anyMatch(each -> GradientSum.isOf(network, each)));
+        for (Layer layer : layers) {
+            if (layer instanceof SelfAttentionRuntime attention) {
+                attention.distribute(exchange);
+            }
+        }
+        return exchange;
+    }
+
+    private static void share(SequenceExchange exchange, INDArray parameters, INDArray updaterState) {
+        List<long[]> sizes = exchange.gather(parameters.length(), updaterState == null ? 0 : updaterState.length());
+        for (int rank = 1; rank < sizes.size(); rank++) {
+            if (!Arrays.equals(sizes.get(0), sizes.get(rank))) {
+                throw new IllegalArgumentException("all ranks must attach the same network: parameters and updater state"
+                        + " are " + Arrays.toString(sizes.get(0)) + " numbers at rank 0, "
+                        + Arrays.toString(sizes.get(rank)) + " at rank " + rank);
+            }
+        }
+        exchange.broadcast(parameters);
+        if (updaterState != null) {
+            exchange.broadcast(updaterState);
+        }
     }
 
     /**
@@ -108,7 +153,7 @@ public final class SequenceParallel {
         Class<T> type = (Class<T>) own.getClass();
         T whole = null;
         for (byte[] json :
-                new SequenceExchange(communicator).gather(own.toJson().getBytes(StandardCharsets.UTF_8))) {
+                new SequenceExchange(communicator).gatherBytes(own.toJson().getBytes(StandardCharsets.UTF_8))) {
             T part = BaseEvaluation.fromJson(new String(json, StandardCharsets.UTF_8), type);
             if (whole == null) {
                 whole = part;
@@ -131,42 +176,47 @@ public final class SequenceParallel {
         return new SequenceScore<>(slices, new SequenceExchange(communicator));
     }
 
-    private static void distribute(Layer layer, SequenceExchange exchange) {
-        Class<?> type = layer.conf().getLayer().getClass();
-        if (!LAYERS.contains(type)) {
-            throw refusal(layer.conf().getLayer().getLayerName(), type);
-        }
-        if (layer instanceof SelfAttentionRuntime attention) {
-            attention.distribute(exchange);
-        }
-    }
-
     private static IllegalArgumentException refusal(String name, Class<?> type) {
         return new IllegalArgumentException("every layer but attention must treat time steps one by one, to run on"
                 + " slices of a sequence: " + name + " is a " + type.getSimpleName());
     }
 
+    /** Without the sum of an earlier group. */
+    static List<TrainingListener> withoutSum(Collection<TrainingListener> listeners) {
+        return listeners.stream().filter(each -> !(each instanceof GradientSum)).toList();
+    }
+
     private static List<TrainingListener> withSum(Collection<TrainingListener> listeners, GradientSum sum) {
         List<TrainingListener> all = new ArrayList<>();
         all.add(sum); // first, so that the others see the sums
-        all.addAll(listeners);
+        all.addAll(withoutSum(listeners));
         return all;
     }
 
-    /** Sums gradients and scores over the ranks, between the backward pass and the updater. */
+    /** Sums one network's gradients and scores over the ranks, between the backward pass and the updater. */
     private static final class GradientSum extends BaseTrainingListener {
+        private final Model network;
         private final SequenceExchange exchange;
 
-        GradientSum(SequenceExchange exchange) {
+        GradientSum(Model network, SequenceExchange exchange) {
+            this.network = network;
             this.exchange = exchange;
+        }
+
+        static boolean isOf(Model network, TrainingListener listener) {
+            return listener instanceof GradientSum sum && sum.network == network;
         }
 
         @Override
         public void onGradientCalculation(Model model) {
+            if (model != network) {
+                throw new IllegalStateException("listeners of a network on several processes are its own: attach the other"
+                        + " network, or give it other listeners");
+            }
             exchange.allReduce(model.getGradientsViewArray());
             double score = SequenceScore.whole(model, model.score(), exchange);
-            if (model instanceof MultiLayerNetwork network) {
-                network.setScore(score);
+            if (model instanceof MultiLayerNetwork layers) {
+                layers.setScore(score);
             } else if (model instanceof ComputationGraph graph) {
                 graph.setScore(score);
             }

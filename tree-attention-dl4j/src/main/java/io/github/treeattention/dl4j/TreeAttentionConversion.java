@@ -111,7 +111,7 @@ public final class TreeAttentionConversion {
         if (state != null) {
             network.getUpdater().setStateViewArray(network, state.dup(), false);
         }
-        network.setListeners(old.getListeners());
+        network.setListeners(SequenceParallel.withoutSum(old.getListeners()));
         return new Converted<>(network, swap.report());
     }
 
@@ -126,7 +126,7 @@ public final class TreeAttentionConversion {
         if (state != null) {
             network.getUpdater().setStateViewArray(state.dup());
         }
-        network.setListeners(old.getListeners());
+        network.setListeners(SequenceParallel.withoutSum(old.getListeners()));
         return new Converted<>(network, swap.report());
     }
 

@@ -1,13 +1,15 @@
 package io.github.treeattention.dl4j;
 
-import static io.github.treeattention.dl4j.Nets.difference;
 import static io.github.treeattention.dl4j.Nets.features;
 import static io.github.treeattention.dl4j.Nets.labels;
 import static io.github.treeattention.dl4j.Nets.mask;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.testkit.SeededArrays;
+import org.junit.jupiter.api.extension.ExtendWith;
 import io.github.treeattention.dl4j.TreeAttentionConversion.GradientScale;
 import java.util.List;
 import org.deeplearning4j.gradientcheck.GradientCheckUtil;
@@ -30,6 +32,7 @@ import org.nd4j.linalg.learning.config.Adam;
 import org.nd4j.linalg.learning.config.IUpdater;
 import org.nd4j.linalg.learning.config.NoOp;
 
+@ExtendWith(SeededArrays.class)
 @Timeout(240)
 class AttentionVertexTest {
     @BeforeAll

@@ -1,24 +1,24 @@
 package io.github.treeattention.dl4j;
 
-import static io.github.treeattention.dl4j.Nets.difference;
 import static io.github.treeattention.dl4j.Nets.features;
 import static io.github.treeattention.dl4j.Nets.labels;
 import static io.github.treeattention.dl4j.Nets.network;
 import static io.github.treeattention.dl4j.Nets.sequence;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.testkit.SeededArrays;
+import org.junit.jupiter.api.extension.ExtendWith;
 import java.io.File;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
-import org.deeplearning4j.nn.conf.BackpropType;
 import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
-import org.deeplearning4j.nn.conf.inputs.InputType;
 import org.deeplearning4j.nn.multilayer.MultiLayerNetwork;
 import org.deeplearning4j.util.ModelSerializer;
 import org.junit.jupiter.api.BeforeAll;
@@ -37,6 +37,7 @@ import org.nd4j.linalg.learning.config.Adam;
 import org.nd4j.linalg.learning.config.NoOp;
 import org.nd4j.linalg.ops.transforms.Transforms;
 
+@ExtendWith(SeededArrays.class)
 @Timeout(120)
 class LinearAttentionLayerTest {
     private static final double[] DECAYS = {0.9, 0.5};
@@ -208,24 +209,10 @@ class LinearAttentionLayerTest {
         assertTrue(floats.score() < before);
     }
 
+    /** Segments are trained on one after another, each by itself. */
     @Test
-    void shouldTrainWithTruncatedBackpropagation() {
-        MultiLayerNetwork net = network(Nets.base(new Adam(0.05), WorkspaceMode.ENABLED)
-                .list()
-                .layer(ours().nIn(Nets.IN).build())
-                .layer(Nets.output())
-                .setInputType(InputType.recurrent(Nets.IN))
-                .backpropType(BackpropType.TruncatedBPTT)
-                .tBPTTLength(4)
-                .build());
-        INDArray x = features(2, 10);
-        INDArray y = labels(2, 10);
-        net.fit(x, y);
-        double before = net.score();
-        for (int i = 0; i < 20; i++) {
-            net.fit(x, y);
-        }
-        assertTrue(net.score() < before);
+    void shouldTrainWithTruncatedBackpropagationAsOnSegments() {
+        Nets.assertTruncatesToSegments(ours().nIn(Nets.IN).build());
     }
 
     @Test

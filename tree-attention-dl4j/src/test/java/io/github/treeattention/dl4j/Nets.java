@@ -1,11 +1,13 @@
 package io.github.treeattention.dl4j;
 
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import java.util.List;
 import java.util.Random;
 import java.util.function.ToDoubleFunction;
 import org.deeplearning4j.gradientcheck.GradientCheckUtil;
+import org.deeplearning4j.nn.conf.BackpropType;
 import org.deeplearning4j.nn.conf.ComputationGraphConfiguration;
 import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
@@ -22,6 +24,9 @@ import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.dataset.DataSet;
 import org.nd4j.linalg.factory.Nd4j;
+import org.nd4j.linalg.indexing.INDArrayIndex;
+import org.nd4j.linalg.indexing.NDArrayIndex;
+import org.nd4j.linalg.learning.config.Adam;
 import org.nd4j.linalg.learning.config.IUpdater;
 import org.nd4j.linalg.lossfunctions.LossFunctions;
 
@@ -139,6 +144,31 @@ final class Nets {
         }
     }
 
+    /** Truncated back-propagation does what {@code fit} does with one segment after another. */
+    static void assertTruncatesToSegments(Layer layer) {
+        NeuralNetConfiguration.ListBuilder list = base(new Adam(0.05), WorkspaceMode.ENABLED)
+                .list()
+                .layer(layer)
+                .layer(output())
+                .setInputType(InputType.recurrent(IN));
+        MultiLayerNetwork segments = network(list.build());
+        MultiLayerNetwork truncated = network(
+                list.backpropType(BackpropType.TruncatedBPTT).tBPTTLength(4).build());
+        truncated.setParams(segments.params());
+        INDArray x = features(2, 10);
+        INDArray y = labels(2, 10);
+        for (int round = 0; round < 2; round++) {
+            truncated.fit(x, y);
+            for (int from = 0; from < 10; from += 4) {
+                INDArrayIndex[] segment = {
+                    NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.interval(from, Math.min(10, from + 4))
+                };
+                segments.fit(x.get(segment).dup(), y.get(segment).dup());
+            }
+        }
+        assertEquals(0, difference(segments.params(), truncated.params()), 1e-12);
+    }
+
     static boolean passesGradientCheck(MultiLayerNetwork net, DataSet data) {
         return GradientCheckUtil.checkGradients(new GradientCheckUtil.MLNConfig()
                 .net(net)
@@ -151,9 +181,5 @@ final class Nets {
                 .minAbsoluteError(1e-8)
                 .callEachIter(each -> Nd4j.getRandom().setSeed(3)) // the same dropout in every pass
                 .print(GradientCheckUtil.PrintMode.FAILURES_ONLY));
-    }
-
-    static double difference(INDArray a, INDArray b) {
-        return a.sub(b).amaxNumber().doubleValue();
     }
 }

@@ -3,6 +3,8 @@ package io.github.treeattention.dl4j;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.testkit.SeededArrays;
+import org.junit.jupiter.api.extension.ExtendWith;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
@@ -19,6 +21,7 @@ import org.nd4j.linalg.dataset.DataSet;
 import org.nd4j.linalg.factory.Nd4j;
 import org.nd4j.linalg.learning.config.NoOp;
 
+@ExtendWith(SeededArrays.class)
 @Timeout(240)
 class SelfAttentionGradientTest {
     @BeforeAll

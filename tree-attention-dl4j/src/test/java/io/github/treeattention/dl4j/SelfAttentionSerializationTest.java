@@ -1,16 +1,18 @@
 package io.github.treeattention.dl4j;
 
-import static io.github.treeattention.dl4j.Nets.difference;
 import static io.github.treeattention.dl4j.Nets.features;
 import static io.github.treeattention.dl4j.Nets.labels;
 import static io.github.treeattention.dl4j.Nets.network;
 import static io.github.treeattention.dl4j.Nets.sequence;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.testkit.SeededArrays;
+import org.junit.jupiter.api.extension.ExtendWith;
 import java.io.File;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -28,6 +30,7 @@ import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
 import org.nd4j.linalg.learning.config.Adam;
 
+@ExtendWith(SeededArrays.class)
 @Timeout(120)
 class SelfAttentionSerializationTest {
     private static TreeSelfAttentionLayer layer() {

@@ -1,11 +1,12 @@
 package io.github.treeattention.dl4j;
 
-import static io.github.treeattention.dl4j.Nets.difference;
 import static io.github.treeattention.dl4j.Nets.features;
 import static io.github.treeattention.dl4j.Nets.labels;
 import static io.github.treeattention.dl4j.Nets.mask;
 import static io.github.treeattention.dl4j.Nets.network;
 import static io.github.treeattention.dl4j.Nets.sequence;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -13,6 +14,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
 import java.time.Duration;
+import org.nd4j.linalg.learning.config.Sgd;
+import org.nd4j.linalg.learning.config.IUpdater;
+import org.deeplearning4j.optimize.listeners.ScoreIterationListener;
+import org.deeplearning4j.nn.conf.BackpropType;
+import java.util.concurrent.atomic.AtomicLong;
+import java.nio.ByteBuffer;
+import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
@@ -74,10 +82,14 @@ class SequenceParallelTest {
     }
 
     private static MultiLayerConfiguration configuration() {
+        return configuration(new Adam(0.01));
+    }
+
+    private static MultiLayerConfiguration configuration(IUpdater updater) {
         TreeSelfAttentionLayer.Builder second = Nets.ours().softCap(3).attentionDropout(0.3);
         second.l2(0.1); // a penalty counts once, not once a rank
         MultiLayerConfiguration configuration = sequence(
-                new Adam(0.01),
+                updater,
                 WorkspaceMode.ENABLED,
                 Nets.ours().causal(true).kvHeads(1).rope(100).build(),
                 second.build());
@@ -149,6 +161,137 @@ class SequenceParallelTest {
         for (INDArray each : parameters) {
             assertEquals(0, difference(alone.params(), each), 1e-10);
             assertEquals(0, difference(parameters.get(0), each), "ranks must hold the same bits");
+        }
+    }
+
+    private static MultiLayerNetwork inFloat(MultiLayerNetwork network) {
+        return network.convertDataType(DataType.FLOAT);
+    }
+
+    private static DataSet inFloat(DataSet data) {
+        INDArray mask = data.getFeaturesMaskArray();
+        INDArray cast = mask == null ? null : mask.castTo(DataType.FLOAT);
+        return new DataSet(
+                data.getFeatures().castTo(DataType.FLOAT), data.getLabels().castTo(DataType.FLOAT), cast, cast);
+    }
+
+    /** With plain gradient steps, so that errors stay in proportion: ranks may be four times as far from float64 as one is. */
+    @ParameterizedTest
+    @CsvSource({"2, true", "4, false"})
+    void shouldTrainLikeOneProcessInFloatWithoutGatheringKeys(int worldSize, boolean masked) throws Exception {
+        INDArray mask = masked ? mask(TIME, TIME, 5, 2) : null;
+        DataSet data = new DataSet(features(3, TIME), labels(3, TIME), mask, mask);
+        MultiLayerConfiguration configuration = configuration(new Sgd(0.1));
+        MultiLayerNetwork exact = network(configuration);
+        MultiLayerNetwork alone = inFloat(network(configuration));
+        alone.setParams(exact.params().castTo(DataType.FLOAT));
+        for (MultiLayerNetwork net : List.of(exact, alone)) {
+            Nd4j.getRandom().setSeed(8);
+            for (int i = 0; i < STEPS; i++) {
+                net.fit(net == exact ? data : inFloat(data));
+            }
+        }
+        INDArray wanted = exact.params().castTo(DataType.DOUBLE);
+        double tolerance = 4 * difference(wanted, alone.params().castTo(DataType.DOUBLE));
+        assertTrue(tolerance < 1e-4, "float32 is near float64 here: " + tolerance);
+        int[] borders = borders(worldSize);
+        AtomicLong gathered = new AtomicLong();
+        List<INDArray> parameters = onRanks(worldSize, communicator -> {
+            MultiLayerNetwork net = inFloat(network(configuration));
+            SequenceParallel.attach(net, watched(communicator, gathered));
+            DataSet own = inFloat(slice(data, borders[communicator.rank()], borders[communicator.rank() + 1]));
+            Nd4j.getRandom().setSeed(8 + communicator.rank());
+            for (int i = 0; i < STEPS; i++) {
+                net.fit(own);
+            }
+            return net.params().dup();
+        });
+        for (INDArray each : parameters) {
+            assertEquals(0, difference(wanted, each.castTo(DataType.DOUBLE)), tolerance);
+            assertEquals(0, difference(parameters.get(0), each), "ranks must hold the same bits");
+        }
+        long keys = (masked ? Float.BYTES : 0) * 3L * (TIME - 2 * (worldSize - 1)) + 4 * Long.BYTES;
+        assertTrue(gathered.get() <= keys, "lengths and masks are gathered, keys are not: " + gathered + " bytes");
+    }
+
+    /** Notes the longest message that is gathered. */
+    private static Communicator watched(Communicator communicator, AtomicLong longest) {
+        return (Communicator) Proxy.newProxyInstance(
+                Communicator.class.getClassLoader(), new Class<?>[] {Communicator.class}, (proxy, method, arguments) -> {
+                    if (method.getName().equals("allGather")) {
+                        longest.accumulateAndGet(((ByteBuffer) arguments[0]).remaining(), Math::max);
+                    }
+                    return method.invoke(communicator, arguments);
+                });
+    }
+
+    @Test
+    void shouldRefuseToTrainWhenItsListenerIsGone() {
+        MultiLayerNetwork net = network(configuration());
+        DataSet data = new DataSet(features(2, TIME), labels(2, TIME));
+        SequenceParallel.attach(net, Communicators.single());
+        net.addListeners(new ScoreIterationListener(1));
+        net.fit(data);
+        net.setListeners(new ScoreIterationListener(1));
+        INDArray before = net.params().dup();
+        IllegalStateException refused = assertThrows(IllegalStateException.class, () -> net.fit(data));
+        assertTrue(refused.getMessage().contains("use addListeners after SequenceParallel.attach"), refused.getMessage());
+        assertEquals(0, difference(before, net.params()));
+        net.output(data.getFeatures()); // needs no gradients
+        SequenceParallel.attach(net, Communicators.single());
+        SequenceParallel.attach(net, Communicators.single()); // the second takes the first's place
+        assertEquals(2, net.getListeners().size());
+        net.fit(data);
+        assertTrue(difference(before, net.params()) > 0);
+    }
+
+    @Test
+    void shouldLeaveClonesAndConvertedNetworksAlone() {
+        MultiLayerNetwork net = network(configuration());
+        SequenceParallel.attach(net, Communicators.single());
+        net.addListeners(new ScoreIterationListener(1));
+        DataSet data = new DataSet(features(2, TIME), labels(2, TIME));
+        MultiLayerNetwork converted = TreeAttentionConversion.convert(net).network();
+        assertEquals(1, converted.getListeners().size());
+        converted.fit(data);
+        net.clone().fit(data);
+        MultiLayerNetwork stranger = network(configuration());
+        stranger.setListeners(net.getListeners());
+        assertThrows(IllegalStateException.class, () -> stranger.fit(data));
+    }
+
+    @Test
+    void shouldRefuseSegmentsOfSlices() {
+        MultiLayerConfiguration configuration = configuration();
+        configuration.setBackpropType(BackpropType.TruncatedBPTT);
+        MultiLayerNetwork net = network(configuration);
+        IllegalArgumentException refused = assertThrows(
+                IllegalArgumentException.class, () -> SequenceParallel.attach(net, Communicators.single()));
+        assertTrue(refused.getMessage().contains("must be Standard: got TruncatedBPTT"), refused.getMessage());
+    }
+
+    @Test
+    void shouldSpreadCountsAndRefuseOtherNetworks() throws Exception {
+        for (int[] counts : onRanks(2, communicator -> {
+            MultiLayerNetwork net = network(configuration());
+            if (communicator.rank() == 0) {
+                net.setIterationCount(1000);
+                net.setEpochCount(7);
+            }
+            SequenceParallel.attach(net, communicator);
+            return new int[] {net.getIterationCount(), net.getEpochCount()};
+        })) {
+            assertArrayEquals(new int[] {1000, 7}, counts);
+        }
+        for (String message : onRanks(2, communicator -> {
+            MultiLayerNetwork net = network(sequence(
+                    new Adam(0.01),
+                    WorkspaceMode.NONE,
+                    Nets.ours().kvHeads(1 + communicator.rank()).build()));
+            return assertThrows(IllegalArgumentException.class, () -> SequenceParallel.attach(net, communicator))
+                    .getMessage();
+        })) {
+            assertTrue(message.startsWith("all ranks must attach the same network"), message);
         }
     }
 

@@ -1,23 +1,22 @@
 package io.github.treeattention.dl4j;
 
-import static io.github.treeattention.dl4j.Nets.difference;
 import static io.github.treeattention.dl4j.Nets.features;
-import static io.github.treeattention.dl4j.Nets.labels;
 import static io.github.treeattention.dl4j.Nets.network;
 import static io.github.treeattention.dl4j.Nets.sequence;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.testkit.SeededArrays;
+import org.junit.jupiter.api.extension.ExtendWith;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import org.deeplearning4j.nn.conf.BackpropType;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
-import org.deeplearning4j.nn.conf.inputs.InputType;
 import org.deeplearning4j.nn.graph.ComputationGraph;
 import org.deeplearning4j.nn.multilayer.MultiLayerNetwork;
 import org.junit.jupiter.api.Test;
@@ -26,9 +25,11 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.factory.Nd4j;
 import org.nd4j.linalg.indexing.NDArrayIndex;
 import org.nd4j.linalg.learning.config.Adam;
 
+@ExtendWith(SeededArrays.class)
 @Timeout(120)
 class TimeStepTest {
     private static TreeSelfAttentionLayer causal() {
@@ -105,25 +106,10 @@ class TimeStepTest {
         }
     }
 
+    /** Segments are trained on one after another, each by itself. */
     @Test
-    void shouldTrainWithTruncatedBackpropagation() {
-        var configuration = Nets.base(new Adam(0.05), WorkspaceMode.ENABLED)
-                .list()
-                .layer(causal())
-                .layer(Nets.output())
-                .setInputType(InputType.recurrent(Nets.IN))
-                .backpropType(BackpropType.TruncatedBPTT)
-                .tBPTTLength(4)
-                .build();
-        MultiLayerNetwork net = network(configuration);
-        INDArray x = features(2, 10);
-        INDArray y = labels(2, 10);
-        net.fit(x, y);
-        double before = net.score();
-        for (int i = 0; i < 20; i++) {
-            net.fit(x, y);
-        }
-        assertTrue(net.score() < before);
+    void shouldTrainWithTruncatedBackpropagationAsOnSegments() {
+        Nets.assertTruncatesToSegments(causal());
     }
 
     @Test
@@ -132,6 +118,15 @@ class TimeStepTest {
         INDArray x = features(2, 9);
         INDArray wanted = shared.output(x).dup();
         ExecutorService threads = Executors.newFixedThreadPool(4);
+        try {
+            assertAllEqual(threads, shared, x, wanted);
+        } finally {
+            threads.shutdownNow();
+        }
+    }
+
+    private static void assertAllEqual(ExecutorService threads, MultiLayerNetwork shared, INDArray x, INDArray wanted)
+            throws Exception {
         List<Future<Double>> worst = new ArrayList<>();
         for (int t = 0; t < 4; t++) {
             MultiLayerNetwork own = shared.clone();
@@ -149,6 +144,31 @@ class TimeStepTest {
         for (Future<Double> each : worst) {
             assertEquals(0, each.get(), 1e-13);
         }
-        threads.shutdown();
+    }
+
+    @Test
+    void shouldRepeatAStepThatFailed() {
+        MultiLayerNetwork net = network(sequence(new Adam(0.01), WorkspaceMode.ENABLED, causal()));
+        INDArray x = features(2, 6);
+        INDArray whole = net.output(x).dup();
+        net.rnnTimeStep(steps(x, 0, 4));
+        Map<String, INDArray> parameters = net.getLayer(0).paramTable();
+        INDArray weights = parameters.remove("Wo"); // used last, when keys and values are in the cache
+        assertThrows(RuntimeException.class, () -> net.rnnTimeStep(steps(x, 4, 6)));
+        parameters.put("Wo", weights);
+        assertEquals(0, difference(steps(whole, 4, 6), net.rnnTimeStep(steps(x, 4, 6))), 1e-13);
+    }
+
+    @Test
+    void shouldRefuseAStateOfOtherHeads() {
+        MultiLayerNetwork net = network(sequence(new Adam(0.01), WorkspaceMode.ENABLED, causal()));
+        INDArray twoHeads = Nd4j.zeros(DataType.DOUBLE, 2, 2, 3, 4);
+        net.rnnSetPreviousState(0, Map.of("keys", twoHeads, "values", twoHeads));
+        IllegalArgumentException refused =
+                assertThrows(IllegalArgumentException.class, () -> net.rnnTimeStep(features(2, 1)));
+        assertEquals(
+                "a step must have the key/value heads of the steps before; call rnnClearPreviousState() between sequences:"
+                        + " before=2, now=1",
+                refused.getMessage());
     }
 }

@@ -1,16 +1,18 @@
 package io.github.treeattention.dl4j;
 
-import static io.github.treeattention.dl4j.Nets.difference;
 import static io.github.treeattention.dl4j.Nets.features;
 import static io.github.treeattention.dl4j.Nets.labels;
 import static io.github.treeattention.dl4j.Nets.mask;
 import static io.github.treeattention.dl4j.Nets.network;
 import static io.github.treeattention.dl4j.Nets.sequence;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.testkit.SeededArrays;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.deeplearning4j.nn.conf.ComputationGraphConfiguration;
 import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
@@ -30,6 +32,7 @@ import org.nd4j.linalg.learning.config.Adam;
 import org.nd4j.linalg.learning.config.NoOp;
 
 /** {@link RmsNormLayer} and {@link SwiGluLayer}, alone and as a LLaMA-style block with residuals. */
+@ExtendWith(SeededArrays.class)
 @Timeout(240)
 class TransformerBlockTest {
     @BeforeAll

@@ -1,17 +1,19 @@
 package io.github.treeattention.dl4j;
 
-import static io.github.treeattention.dl4j.Nets.difference;
 import static io.github.treeattention.dl4j.Nets.features;
 import static io.github.treeattention.dl4j.Nets.labels;
 import static io.github.treeattention.dl4j.Nets.mask;
 import static io.github.treeattention.dl4j.Nets.network;
 import static io.github.treeattention.dl4j.Nets.sequence;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.treeattention.testkit.SeededArrays;
+import org.junit.jupiter.api.extension.ExtendWith;
 import io.github.treeattention.dl4j.TreeAttentionConversion.Converted;
 import io.github.treeattention.dl4j.TreeAttentionConversion.GradientScale;
 import java.io.File;
@@ -40,6 +42,7 @@ import org.nd4j.linalg.dataset.DataSet;
 import org.nd4j.linalg.learning.config.Adam;
 import org.nd4j.linalg.learning.config.Sgd;
 
+@ExtendWith(SeededArrays.class)
 @Timeout(120)
 class TreeAttentionConversionTest {
     private static DataSet data() {

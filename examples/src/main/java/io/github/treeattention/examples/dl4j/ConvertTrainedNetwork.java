@@ -44,8 +44,7 @@ public final class ConvertTrainedNetwork {
         var converted = TreeAttentionConversion.convert(file);
         MultiLayerNetwork ours = (MultiLayerNetwork) converted.network();
         INDArray[] batch = DropInLayer.batch();
-        double difference =
-                stock.output(batch[0]).sub(ours.output(batch[0])).amaxNumber().doubleValue();
+        double difference = Differences.largest(stock.output(batch[0]), ours.output(batch[0]));
         double before = ours.score(new org.nd4j.linalg.dataset.DataSet(batch[0], batch[1]));
         for (int i = 0; i < 50; i++) {
             ours.fit(batch[0], batch[1]);

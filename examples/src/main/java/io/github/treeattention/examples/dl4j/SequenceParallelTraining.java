@@ -139,7 +139,7 @@ public final class SequenceParallelTraining implements Callable<Integer> {
             say("largest difference of a loss from one process: %.2e", largest);
             say(
                     "largest difference of a parameter from one process: %.2e",
-                    single.params().sub(network.params()).amaxNumber().doubleValue());
+                    Differences.largest(single.params(), network.params()));
             curves.add(new LossCurves.Curve("1 process", alone));
         }
         curves.add(new LossCurves.Curve(worldSize + " processes", together));

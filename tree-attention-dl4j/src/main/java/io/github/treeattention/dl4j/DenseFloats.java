@@ -1,0 +1,52 @@
+package io.github.treeattention.dl4j;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.util.Arrays;
+import org.bytedeco.javacpp.Pointer;
+import org.nd4j.linalg.api.buffer.DataType;
+import org.nd4j.linalg.api.ndarray.INDArray;
+
+/** The memory of dense row-major FLOAT arrays. Buffers know its address only: keep the array reachable meanwhile. */
+final class DenseFloats {
+    private DenseFloats() {}
+
+    /** Elements {@code [first .. first + count - 1]} of the first axis. */
+    static FloatBuffer of(INDArray array, int first, int count) {
+        return bytes(array, first, count).asFloatBuffer();
+    }
+
+    static ByteBuffer bytes(INDArray array, int first, int count) {
+        long row = array.length() / array.size(0);
+        if (array.dataType() != DataType.FLOAT || !isDense(array)) {
+            throw new IllegalArgumentException("the array must be FLOAT, dense and row-major: got " + array.dataType()
+                    + " " + Arrays.toString(array.shape()) + " with strides " + Arrays.toString(array.stride()));
+        }
+        long start = array.data().addressPointer().address() + first * row * Float.BYTES;
+        return new Region(start, Math.multiplyExact(count * row, Float.BYTES))
+                .asByteBuffer()
+                .order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    /** The strides of axes of length 1 don't matter, whatever ND4J set them to. */
+    private static boolean isDense(INDArray array) {
+        long wanted = 1;
+        for (int axis = array.rank() - 1; axis >= 0; axis--) {
+            if (array.size(axis) > 1 && array.stride(axis) != wanted) {
+                return false;
+            }
+            wanted *= array.size(axis);
+        }
+        return true;
+    }
+
+    /** Memory that someone else owns. */
+    private static final class Region extends Pointer {
+        Region(long start, long length) {
+            this.address = start;
+            this.capacity = length;
+            this.limit = length;
+        }
+    }
+}
