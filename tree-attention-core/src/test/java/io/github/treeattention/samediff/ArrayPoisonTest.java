@@ -1,6 +1,6 @@
 package io.github.treeattention.samediff;
 
-import static io.github.treeattention.samediff.NaiveAttention.difference;
+import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 

@@ -4,7 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.util.Arrays;
-import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.BytePointer;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
@@ -41,8 +41,8 @@ final class DenseFloats {
         return true;
     }
 
-    /** Memory that someone else owns. */
-    private static final class Region extends Pointer {
+    /** Memory that someone else owns. Of bytes: a buffer made of a plain Pointer claims eight times its length. */
+    private static final class Region extends BytePointer {
         Region(long start, long length) {
             this.address = start;
             this.capacity = length;

@@ -145,11 +145,11 @@ final class RingKeys implements KeySource {
 
         AttentionInputs inputs() {
             return new AttentionInputs(
-                    count,
-                    DenseFloats.of(q, first, count),
-                    DenseFloats.of(k, first, count),
-                    DenseFloats.of(v, first, count),
-                    mask.slice(first, count, 0, Math.toIntExact(q.size(2))));
+                            count,
+                            DenseFloats.of(q, first, count),
+                            DenseFloats.of(k, first, count),
+                            DenseFloats.of(v, first, count))
+                    .withMask(mask.slice(first, count, 0, Math.toIntExact(q.size(2))));
         }
 
         INDArray stateMemory() {
