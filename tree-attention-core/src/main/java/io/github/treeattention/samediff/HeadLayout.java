@@ -28,8 +28,7 @@ record HeadLayout(boolean q, boolean k, boolean v, boolean out, boolean bias) {
     }
 
     static HeadLayout decode(long code) {
-        return new HeadLayout(
-                (code & 1) != 0, (code & 2) != 0, (code & 4) != 0, (code & 8) != 0, (code & 16) != 0);
+        return new HeadLayout((code & 1) != 0, (code & 2) != 0, (code & 4) != 0, (code & 8) != 0, (code & 16) != 0);
     }
 
     /** As {@code [batch, heads, time, features]}, a view where ND4J can make one. */

@@ -26,8 +26,7 @@ public final class TreeDotProductOp extends AttentionOp {
         return HeadLayout.decode(getIArgument(OPTION_INTEGERS));
     }
 
-    static AttentionProblem problem(
-            List<INDArray> inputs, INDArray mask, HeadLayout layout, AttentionOptions options) {
+    static AttentionProblem problem(List<INDArray> inputs, INDArray mask, HeadLayout layout, AttentionOptions options) {
         boolean biased = layout.bias() && mask != null;
         return AttentionProblem.of(
                 HeadLayout.heads(inputs.get(0), layout.q()),

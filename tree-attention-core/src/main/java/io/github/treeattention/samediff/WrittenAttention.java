@@ -103,7 +103,8 @@ final class WrittenAttention {
     private boolean findValues() throws Obstacle {
         String weights = softmax.getOutputsOfOp().get(0);
         List<SameDiffOp> readers = readers(weights);
-        Optional<SameDiffOp> product = readers.stream().filter(each -> isProduct(each)).findFirst();
+        Optional<SameDiffOp> product =
+                readers.stream().filter(each -> isProduct(each)).findFirst();
         if (product.isEmpty()) {
             Optional<SameDiffOp> between = readers.stream()
                     .filter(each -> each.getOutputsOfOp().stream()
@@ -183,16 +184,19 @@ final class WrittenAttention {
             if (isProduct(op)) {
                 return true;
             }
-            boolean factor = op.getOp() instanceof ScalarMultiplication || op.getOp() instanceof ScalarDivision
-                    || op.getOp() instanceof MulOp || op.getOp() instanceof DivOp;
+            boolean factor = op.getOp() instanceof ScalarMultiplication
+                    || op.getOp() instanceof ScalarDivision
+                    || op.getOp() instanceof MulOp
+                    || op.getOp() instanceof DivOp;
             if (!factor) {
                 return false;
             }
             op = writer(op.getInputsToOp()
-                    .get(op.getInputsToOp().size() > 1
-                                    && number(op.getInputsToOp().get(0)).isPresent()
-                            ? 1
-                            : 0));
+                    .get(
+                            op.getInputsToOp().size() > 1
+                                            && number(op.getInputsToOp().get(0)).isPresent()
+                                    ? 1
+                                    : 0));
         }
         return false;
     }
@@ -250,7 +254,9 @@ final class WrittenAttention {
         if (readers(output).size() != 1 || watched) {
             throw new Obstacle("others read " + output + " too");
         }
-        if (isNotEmpty(op.getControlDeps()) || isNotEmpty(op.getControlDepFor()) || isNotEmpty(op.getVarControlDeps())) {
+        if (isNotEmpty(op.getControlDeps())
+                || isNotEmpty(op.getControlDepFor())
+                || isNotEmpty(op.getVarControlDeps())) {
             throw new Obstacle("control flow hangs on " + op.getName());
         }
     }
@@ -269,7 +275,8 @@ final class WrittenAttention {
 
     private Optional<Double> number(String name) {
         SDVariable variable = graph.getVariable(name);
-        return variable.getVariableType() == VariableType.CONSTANT && variable.getArr().length() == 1
+        return variable.getVariableType() == VariableType.CONSTANT
+                        && variable.getArr().length() == 1
                 ? Optional.of(variable.getArr().getDouble(0))
                 : Optional.empty();
     }

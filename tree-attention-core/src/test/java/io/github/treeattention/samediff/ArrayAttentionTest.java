@@ -5,17 +5,17 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.treeattention.testkit.SeededArrays;
-import org.junit.jupiter.api.extension.ExtendWith;
 import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.attention.Queries;
+import io.github.treeattention.testkit.SeededArrays;
 import java.nio.FloatBuffer;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -221,7 +221,8 @@ class ArrayAttentionTest {
             INDArray column = Nd4j.randn(type, 2, 4, 6, 9).dup('f').permute(0, 1, 3, 2);
             ArrayAttention.Result wanted = NaiveAttention.forward(offset, permuted, column, null, DEFAULTS);
             ArrayAttention.Result got = ArrayAttention.forward(offset, permuted, column, null, DEFAULTS);
-            double bound = FloatBounds.forward(offset, permuted, column, DEFAULTS).out();
+            double bound =
+                    FloatBounds.forward(offset, permuted, column, DEFAULTS).out();
             assertEquals(0, difference(wanted.out(), got.out()), type == DataType.FLOAT ? bound : 1e-13);
             ArrayAttention.Gradients views =
                     ArrayAttention.backward(offset, permuted, column, null, DEFAULTS, got, permuted, null);

@@ -20,8 +20,7 @@ record FloatBounds(double out, double lse, double dQ, double dK, double dV) {
     }
 
     /** @param dLse null where there is none */
-    static FloatBounds of(
-            INDArray q, INDArray k, INDArray v, AttentionOptions options, INDArray dOut, INDArray dLse) {
+    static FloatBounds of(INDArray q, INDArray k, INDArray v, AttentionOptions options, INDArray dOut, INDArray dLse) {
         double dim = q.size(3);
         double keys = k.size(2);
         double scale = Double.isNaN(options.scale()) ? 1 / Math.sqrt(dim) : options.scale();

@@ -8,7 +8,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.testkit.SeededArrays;
-import org.junit.jupiter.api.extension.ExtendWith;
 import java.io.File;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -25,6 +24,7 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.io.TempDir;
 import org.nd4j.autodiff.samediff.SDVariable;
 import org.nd4j.autodiff.samediff.SameDiff;
@@ -92,7 +92,10 @@ class TreeAttentionOpsTest {
             INDArray out = graph(withLse, DataType.DOUBLE).outputSingle(placeholders(DataType.DOUBLE), "out");
             assertEquals(0, difference(wanted.out(), out), 1e-13);
             INDArray single = graph(withLse, DataType.FLOAT).outputSingle(placeholders(DataType.FLOAT), "out");
-            assertEquals(0, difference(wanted.out(), single), FloatBounds.forward(q, k, v, OPTIONS).out());
+            assertEquals(
+                    0,
+                    difference(wanted.out(), single),
+                    FloatBounds.forward(q, k, v, OPTIONS).out());
         }
     }
 

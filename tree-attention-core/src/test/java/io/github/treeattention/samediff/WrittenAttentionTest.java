@@ -76,7 +76,9 @@ class WrittenAttentionTest {
     private static void copyWeights(SameDiff from, SameDiff to) {
         for (SDVariable each : from.variables()) {
             if (each.name().startsWith("W")) {
-                to.getVariable(each.name()).setArray(each.getArr().castTo(to.getVariable(each.name()).dataType()));
+                to.getVariable(each.name())
+                        .setArray(
+                                each.getArr().castTo(to.getVariable(each.name()).dataType()));
             }
         }
     }

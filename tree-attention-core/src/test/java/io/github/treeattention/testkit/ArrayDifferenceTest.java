@@ -31,7 +31,8 @@ class ArrayDifferenceTest {
             INDArray other = zeros.dup().putScalar(at, -2);
             assertEquals(2, difference(zeros, other));
             assertEquals(2, largest(other));
-            assertEquals(2, difference(zeros.dup('f'), other.transpose().dup('c').transpose()));
+            assertEquals(
+                    2, difference(zeros.dup('f'), other.transpose().dup('c').transpose()));
         }
         assertEquals(0, difference(zeros, zeros.castTo(DataType.FLOAT)));
     }

@@ -67,11 +67,7 @@ final class CausalSelfAttentionRuntime extends SelfAttentionRuntime implements S
         INDArray queries = scratch.own(block().queries(sequence, paramTable, position));
         // Causality hides what lies in the arrays beyond the last step.
         ArrayAttention.Result attended = ArrayAttention.forward(
-                queries,
-                state.keys(),
-                state.values(),
-                null,
-                block().options().withQueryOffset(position));
+                queries, state.keys(), state.values(), null, block().options().withQueryOffset(position));
         scratch.own(attended.out());
         scratch.own(attended.lse());
         return block().output(attended.out(), paramTable, scratch);

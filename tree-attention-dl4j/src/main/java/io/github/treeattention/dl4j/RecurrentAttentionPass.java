@@ -56,7 +56,8 @@ final class RecurrentAttentionPass implements AutoCloseable {
             this.v = owned.own(block.values(x, parameters));
             INDArray recurrent = parameters.get(RECURRENT);
             long time = x.size(2);
-            this.out = owned.own(Nd4j.createUninitialized(x.dataType(), new long[] {x.size(0), recurrent.size(1), time}));
+            this.out =
+                    owned.own(Nd4j.createUninitialized(x.dataType(), new long[] {x.size(0), recurrent.size(1), time}));
             this.before =
                     owned.own(Nd4j.createUninitialized(x.dataType(), new long[] {time, x.size(0), recurrent.size(1)}));
             for (int t = 0; t < time; t++) {

@@ -76,8 +76,9 @@ final class SequenceExchange {
      */
     void requireSums() {
         if (!sums.getAsBoolean()) {
-            throw new IllegalStateException("a network on several processes needs the listener that sums gradients, which"
-                    + " setListeners has removed: use addListeners after SequenceParallel.attach, or attach again");
+            throw new IllegalStateException(
+                    "a network on several processes needs the listener that sums gradients, which"
+                            + " setListeners has removed: use addListeners after SequenceParallel.attach, or attach again");
         }
     }
 
@@ -87,8 +88,7 @@ final class SequenceExchange {
             SequenceSplit split = SequenceSplit.contiguous(
                     lengths.stream().mapToInt(Math::toIntExact).toArray());
             latest = null; // its buffers may go before the next one's come
-            latest = new Ring(
-                    spec, lengths, new RingAttention(AttentionKernels.choose(), communicator, spec, split));
+            latest = new Ring(spec, lengths, new RingAttention(AttentionKernels.choose(), communicator, spec, split));
         }
         return latest.attention;
     }
@@ -197,8 +197,7 @@ final class SequenceExchange {
     }
 
     private static INDArray group(INDArray rows, long from, long to, long fromStep, long toStep) {
-        return rows.get(
-                NDArrayIndex.interval(from, to), NDArrayIndex.interval(fromStep, toStep), NDArrayIndex.all());
+        return rows.get(NDArrayIndex.interval(from, to), NDArrayIndex.interval(fromStep, toStep), NDArrayIndex.all());
     }
 
     /** Everybody's key masks {@code [batch, time]}, side by side; a rank without one sees all of its keys. */

@@ -80,7 +80,8 @@ public final class SequenceParallel {
         requireWhole(network.getLayerWiseConfigurations().getBackpropType());
         SequenceExchange exchange = distribute(network, network.getLayers(), communicator, network::getListeners);
         share(exchange, network.params(), network.getUpdater().getStateViewArray());
-        long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount()).get(0);
+        long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount())
+                .get(0);
         network.setIterationCount((int) counts[0]);
         network.setEpochCount((int) counts[1]);
         network.setListeners(withSum(network.getListeners(), new GradientSum(network, exchange)));
@@ -96,7 +97,8 @@ public final class SequenceParallel {
         }
         SequenceExchange exchange = distribute(network, network.getLayers(), communicator, network::getListeners);
         share(exchange, network.params(), network.getUpdater().getStateViewArray());
-        long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount()).get(0);
+        long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount())
+                .get(0);
         network.getConfiguration().setIterationCount((int) counts[0]);
         network.getConfiguration().setEpochCount((int) counts[1]);
         network.setListeners(withSum(network.getListeners(), new GradientSum(network, exchange)));
@@ -104,13 +106,17 @@ public final class SequenceParallel {
 
     private static void requireWhole(BackpropType type) {
         if (type != BackpropType.Standard) {
-            throw new IllegalArgumentException("slices are of whole sequences, so back-propagation must be Standard: got "
-                    + type + ", which would cut every slice into segments of its own");
+            throw new IllegalArgumentException(
+                    "slices are of whole sequences, so back-propagation must be Standard: got " + type
+                            + ", which would cut every slice into segments of its own");
         }
     }
 
     private static SequenceExchange distribute(
-            Model network, Layer[] layers, Communicator communicator, Supplier<Collection<TrainingListener>> listeners) {
+            Model network,
+            Layer[] layers,
+            Communicator communicator,
+            Supplier<Collection<TrainingListener>> listeners) {
         for (Layer layer : layers) {
             Class<?> type = layer.conf().getLayer().getClass();
             if (!LAYERS.contains(type)) {
@@ -131,9 +137,10 @@ public final class SequenceParallel {
         List<long[]> sizes = exchange.gather(parameters.length(), updaterState == null ? 0 : updaterState.length());
         for (int rank = 1; rank < sizes.size(); rank++) {
             if (!Arrays.equals(sizes.get(0), sizes.get(rank))) {
-                throw new IllegalArgumentException("all ranks must attach the same network: parameters and updater state"
-                        + " are " + Arrays.toString(sizes.get(0)) + " numbers at rank 0, "
-                        + Arrays.toString(sizes.get(rank)) + " at rank " + rank);
+                throw new IllegalArgumentException(
+                        "all ranks must attach the same network: parameters and updater state"
+                                + " are " + Arrays.toString(sizes.get(0)) + " numbers at rank 0, "
+                                + Arrays.toString(sizes.get(rank)) + " at rank " + rank);
             }
         }
         exchange.broadcast(parameters);
@@ -210,8 +217,9 @@ public final class SequenceParallel {
         @Override
         public void onGradientCalculation(Model model) {
             if (model != network) {
-                throw new IllegalStateException("listeners of a network on several processes are its own: attach the other"
-                        + " network, or give it other listeners");
+                throw new IllegalStateException(
+                        "listeners of a network on several processes are its own: attach the other"
+                                + " network, or give it other listeners");
             }
             exchange.allReduce(model.getGradientsViewArray());
             double score = SequenceScore.whole(model, model.score(), exchange);

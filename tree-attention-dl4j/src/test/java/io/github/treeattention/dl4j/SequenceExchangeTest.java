@@ -41,8 +41,8 @@ class SequenceExchangeTest {
         try {
             List<Future<T>> futures = new ArrayList<>();
             for (Communicator each : Communicators.inProcess(3, Duration.ofSeconds(30))) {
-                futures.add(threads.submit(
-                        () -> body.run(new SequenceExchange(each, () -> true, message), each.rank())));
+                futures.add(
+                        threads.submit(() -> body.run(new SequenceExchange(each, () -> true, message), each.rank())));
             }
             List<T> results = new ArrayList<>();
             for (Future<T> future : futures) {
@@ -56,7 +56,8 @@ class SequenceExchangeTest {
 
     private static INDArray slice(INDArray whole, int rank) {
         var all = NDArrayIndex.all();
-        return whole.get(all, all, NDArrayIndex.interval(BORDERS[rank], BORDERS[rank + 1]), all).dup('c');
+        return whole.get(all, all, NDArrayIndex.interval(BORDERS[rank], BORDERS[rank + 1]), all)
+                .dup('c');
     }
 
     @ParameterizedTest
@@ -123,8 +124,8 @@ class SequenceExchangeTest {
                     INDArray ownK = slice(k, rank).castTo(type);
                     INDArray ownV = slice(v, rank).castTo(type);
                     ArrayAttention.Result out = keys.forward(ownQ, ownK, ownV);
-                    ArrayAttention.Gradients gradients =
-                            keys.backward(ownQ, ownK, ownV, out, slice(dOut, rank).castTo(type));
+                    ArrayAttention.Gradients gradients = keys.backward(
+                            ownQ, ownK, ownV, out, slice(dOut, rank).castTo(type));
                     return List.of(out.out(), gradients.dQ(), gradients.dK(), gradients.dV());
                 }
             });

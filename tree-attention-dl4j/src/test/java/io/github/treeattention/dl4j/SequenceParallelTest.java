@@ -13,19 +13,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
-import java.time.Duration;
-import org.nd4j.linalg.learning.config.Sgd;
-import org.nd4j.linalg.learning.config.IUpdater;
-import org.deeplearning4j.optimize.listeners.ScoreIterationListener;
-import org.deeplearning4j.nn.conf.BackpropType;
-import java.util.concurrent.atomic.AtomicLong;
-import java.nio.ByteBuffer;
 import java.lang.reflect.Proxy;
+import java.nio.ByteBuffer;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicLong;
 import org.deeplearning4j.datasets.iterator.utilty.SingletonDataSetIterator;
 import org.deeplearning4j.earlystopping.EarlyStoppingConfiguration;
 import org.deeplearning4j.earlystopping.EarlyStoppingResult;
@@ -36,11 +32,13 @@ import org.deeplearning4j.earlystopping.termination.MaxEpochsTerminationConditio
 import org.deeplearning4j.earlystopping.termination.ScoreImprovementEpochTerminationCondition;
 import org.deeplearning4j.earlystopping.trainer.EarlyStoppingTrainer;
 import org.deeplearning4j.nn.api.Model;
+import org.deeplearning4j.nn.conf.BackpropType;
 import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
 import org.deeplearning4j.nn.conf.layers.LSTM;
 import org.deeplearning4j.nn.graph.ComputationGraph;
 import org.deeplearning4j.nn.multilayer.MultiLayerNetwork;
+import org.deeplearning4j.optimize.listeners.ScoreIterationListener;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -53,6 +51,8 @@ import org.nd4j.linalg.dataset.DataSet;
 import org.nd4j.linalg.factory.Nd4j;
 import org.nd4j.linalg.indexing.NDArrayIndex;
 import org.nd4j.linalg.learning.config.Adam;
+import org.nd4j.linalg.learning.config.IUpdater;
+import org.nd4j.linalg.learning.config.Sgd;
 
 /** Ranks are threads with networks of their own. */
 @Timeout(240)
@@ -217,7 +217,9 @@ class SequenceParallelTest {
     /** Notes the longest message that is gathered. */
     private static Communicator watched(Communicator communicator, AtomicLong longest) {
         return (Communicator) Proxy.newProxyInstance(
-                Communicator.class.getClassLoader(), new Class<?>[] {Communicator.class}, (proxy, method, arguments) -> {
+                Communicator.class.getClassLoader(),
+                new Class<?>[] {Communicator.class},
+                (proxy, method, arguments) -> {
                     if (method.getName().equals("allGather")) {
                         longest.accumulateAndGet(((ByteBuffer) arguments[0]).remaining(), Math::max);
                     }
@@ -235,7 +237,8 @@ class SequenceParallelTest {
         net.setListeners(new ScoreIterationListener(1));
         INDArray before = net.params().dup();
         IllegalStateException refused = assertThrows(IllegalStateException.class, () -> net.fit(data));
-        assertTrue(refused.getMessage().contains("use addListeners after SequenceParallel.attach"), refused.getMessage());
+        assertTrue(
+                refused.getMessage().contains("use addListeners after SequenceParallel.attach"), refused.getMessage());
         assertEquals(0, difference(before, net.params()));
         net.output(data.getFeatures()); // needs no gradients
         SequenceParallel.attach(net, Communicators.single());
