@@ -1,5 +1,6 @@
 package io.github.treeattention.samediff;
 
+import io.github.treeattention.attention.AttentionMask;
 import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
 import java.nio.DoubleBuffer;
@@ -53,6 +54,10 @@ final class SourceEnergy {
             AttentionOptions options,
             INDArray lse,
             long blockBytes) {
+        if (options.mask() != AttentionMask.NONE || options.dropout().isActive()) {
+            throw new IllegalArgumentException(
+                    "blocks of queries know the mask of keys only: want no other, and no dropout");
+        }
         AttentionProblem whole = AttentionProblem.of(q, k, v, keyMask, options);
         try (MemoryWorkspace ignored = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces();
                 INDArray few = empty(whole.v(), whole.keys(), Math.min(FEW_VALUES, v.size(3)))) {

@@ -295,6 +295,21 @@ class AttentionEnergyOpsTest {
             INDArray inBlocks = Nd4j.create(DataType.DOUBLE, 2, 4, queries);
             SourceEnergy.run(manyQueries, k, v, manySources, keyMask, options, inBlocks, 1);
             assertEquals(0, difference(whole, inBlocks), EXACT, "queries=" + queries);
+
+            INDArray inFloat = Nd4j.create(DataType.FLOAT, 2, 4, queries);
+            SourceEnergy.run(
+                    manyQueries.castTo(DataType.FLOAT).dup('f'),
+                    k.castTo(DataType.FLOAT),
+                    v.castTo(DataType.FLOAT).dup('f'),
+                    manySources.castTo(DataType.FLOAT),
+                    keyMask,
+                    options,
+                    inFloat,
+                    1);
+            // a score has 5 terms, an lse 13; each rounding is of at most the largest score's terms, or of the lse's
+            // log
+            double terms = 3 * 0.7 * largest(manyQueries) * largest(k) + 2 * largest(manySources) * largest(v) + 4;
+            assertEquals(0, difference(whole, inFloat.castTo(DataType.DOUBLE)), 20 * 0x1p-24 * terms);
         }
     }
 
@@ -322,6 +337,13 @@ class AttentionEnergyOpsTest {
 
     private static String refused(Runnable use) {
         return assertThrows(IllegalArgumentException.class, use::run).getMessage();
+    }
+
+    private static double largest(INDArray array) {
+        return Arrays.stream(array.dup('c').data().asDouble())
+                .map(Math::abs)
+                .max()
+                .orElseThrow();
     }
 
     private static double[] row(INDArray array, int b) {

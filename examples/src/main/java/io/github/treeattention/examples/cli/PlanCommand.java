@@ -27,7 +27,7 @@ import picocli.CommandLine.Spec;
         description = {
             "Says, before anything is started, what a context takes: memory of each process by number of ranks, what a",
             "tree and a ring send for each new token, and what moves while a long prompt is read. Formulas, no",
-            "measurement; a model's files are not needed where its shape is given."
+            "measurement, and without the shared memory that links take (info --ranks measures); a model's files are not needed where its shape is given."
         },
         footer = {
             "",
@@ -37,8 +37,6 @@ import picocli.CommandLine.Spec;
                     + "1048576 --kv-dtype bf16 --memory 64e9"
         })
 final class PlanCommand implements Callable<Integer> {
-    private static final int MOST_RANKS = 4096;
-
     @Option(names = "--model", paramLabel = "PATH", description = "A model whose shape is taken.")
     private Path model;
 
@@ -150,11 +148,11 @@ final class PlanCommand implements Callable<Integer> {
 
     /** The fewest ranks whose fullest process fits, or 0: more ranks never need more memory each. */
     private int fewestRanks(AttentionSpec shape, KvLayout layout, long weightBytes, long context) {
-        if (plan(shape, layout, weightBytes, context, MOST_RANKS).processBytes() > memory) {
+        if (plan(shape, layout, weightBytes, context, LinkOptions.MAX_RANKS).processBytes() > memory) {
             return 0;
         }
         int low = 1;
-        for (int high = MOST_RANKS; low < high; ) {
+        for (int high = LinkOptions.MAX_RANKS; low < high; ) {
             int middle = (low + high) >>> 1;
             if (plan(shape, layout, weightBytes, context, middle).processBytes() <= memory) {
                 high = middle;
@@ -189,8 +187,8 @@ final class PlanCommand implements Callable<Integer> {
             }
         }
         for (int count : ranks) {
-            if (count < 1 || count > MOST_RANKS) {
-                throw new InputException("--ranks must be 1.." + MOST_RANKS + ": got " + count);
+            if (count < 1 || count > LinkOptions.MAX_RANKS) {
+                throw new InputException("--ranks must be 1.." + LinkOptions.MAX_RANKS + ": got " + count);
             }
         }
         if (memory != null && !(memory >= 1)) {
@@ -231,7 +229,7 @@ final class PlanCommand implements Callable<Integer> {
             out.print(contexts.get(i) + " tokens in " + Memory.human(memory.longValue()) + " a process: ");
             out.print(
                     fewest == 0
-                            ? "no number of ranks is enough, since every rank holds the weights"
+                            ? "no number of ranks up to " + LinkOptions.MAX_RANKS + " is enough"
                             : fewest == 1 ? "one process is enough" : fewest + " ranks or more");
         }
         if (!report.fewestRanks().isEmpty()) {

@@ -93,7 +93,7 @@ class PlanCommandTest {
         Treeattn.run("plan", "--context", "1", "--model", "../models/kjv-llama", "--heads", "4")
                 .assertBadInput("--model has a shape of its own");
         Treeattn.run(line("--context", "0")).assertBadInput("--context must be at least 1: got 0");
-        Treeattn.run(line("--context", "1", "--ranks", "0")).assertBadInput("--ranks must be 1..4096: got 0");
+        Treeattn.run(line("--context", "1", "--ranks", "0")).assertBadInput("--ranks must be 1..64: got 0");
         Treeattn.run(line("--context", "1", "--memory", "0")).assertBadInput("--memory must be at least 1 byte");
         Treeattn.run(line("--context", "9223372036854775807")).assertBadInput("--context is beyond");
         Treeattn.run("plan", "--layers", "1", "--heads", "3", "--kv-heads", "2", "--head-dim", "8", "--context", "1")
