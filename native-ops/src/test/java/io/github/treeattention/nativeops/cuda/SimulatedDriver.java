@@ -9,9 +9,12 @@ import io.github.treeattention.nativeops.ptx.PtxSimulator;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * A driver whose device is the PTX simulator. A launch runs to its end before it returns, and throws what the kernel broke.
@@ -30,7 +33,7 @@ final class SimulatedDriver implements CudaDriver {
     private final List<PtxModule> modules = new ArrayList<>();
     private final List<Function> functions = new ArrayList<>();
     private final List<Counters> launches = new ArrayList<>();
-    private int pinned;
+    private final Set<ByteBuffer> pinned = Collections.newSetFromMap(new IdentityHashMap<>());
 
     SimulatedDriver() {
         this(0, Arithmetic.NEAREST);
@@ -82,27 +85,33 @@ final class SimulatedDriver implements CudaDriver {
 
     @Override
     public synchronized ByteBuffer allocatePinned(int bytes) {
-        pinned++;
-        return ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer memory = ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
+        pinned.add(memory);
+        return memory;
     }
 
     @Override
     public synchronized void freePinned(ByteBuffer memory) {
-        pinned--;
+        if (!pinned.remove(memory)) {
+            throw new IllegalStateException("freePinned of memory that allocatePinned did not give, or twice");
+        }
     }
 
     @Override
     public synchronized void copyToDevice(long to, ByteBuffer from) {
+        requireDirect(from);
         simulator.memory().copyIn(to, from);
     }
 
     @Override
     public synchronized void copyToHost(ByteBuffer to, long from) {
+        requireDirect(to);
         simulator.memory().copyOut(to, from);
     }
 
     @Override
     public synchronized void launch(long function, Launch launch, ByteBuffer parameters) {
+        requireDirect(parameters);
         Function called = functions.get(Math.toIntExact(function) - 1);
         byte[] bytes = new byte[parameters.remaining()];
         parameters.duplicate().get(bytes);
@@ -113,6 +122,12 @@ final class SimulatedDriver implements CudaDriver {
                 new Dim(launch.blockX(), launch.blockY(), 1),
                 launch.sharedBytes(),
                 bytes));
+    }
+
+    private static void requireDirect(ByteBuffer buffer) {
+        if (!buffer.isDirect()) {
+            throw new IllegalArgumentException("a driver takes direct buffers only");
+        }
     }
 
     @Override
@@ -131,6 +146,6 @@ final class SimulatedDriver implements CudaDriver {
 
     /** Pinned buffers that nobody freed. */
     synchronized int pinnedBuffers() {
-        return pinned;
+        return pinned.size();
     }
 }

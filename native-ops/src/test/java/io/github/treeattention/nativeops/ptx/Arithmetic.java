@@ -5,11 +5,12 @@ package io.github.treeattention.nativeops.ptx;
  * tolerance has to hold for every variant.
  *
  * @param ulps added to each result of ex2, lg2 and approximate rcp, rsqrt and div
- * @param truncatedMma mma sums are rounded towards zero instead of to the nearest
+ * @param truncatedMma mma adds as tensor cores do at worst, instead of rounding each sum once
  */
 public record Arithmetic(int ulps, boolean truncatedMma) {
     public static final Arithmetic NEAREST = new Arithmetic(0, false);
 
+    private static final int STEP = 8;
     private static final int STEPS = 64;
     private static final double[] POWERS = new double[STEPS];
 
@@ -43,14 +44,45 @@ public record Arithmetic(int ulps, boolean truncatedMma) {
         return (float) (Math.log(x) / 0.6931471805599453);
     }
 
-    /** A sum of mma, rounded to float32 once. */
-    float mma(double sum) {
-        float nearest = (float) sum;
-        return truncatedMma && Math.abs((double) nearest) > Math.abs(sum) ? towardsZero(nearest) : nearest;
+    /**
+     * {@code start} plus the products, rounded to float32 once; or as tensor cores are known to do at worst (Fasi et al., 2021):
+     * 8 products a step, every addend cut off 2 bits below float32's last of the largest, and so is the sum.
+     */
+    float mma(float start, float[] left, int row, float[] right, int column, int count) {
+        double sum = start;
+        for (int k = 0; k < count; k++) {
+            sum += (double) left[row + k] * right[column + k];
+        }
+        if (!truncatedMma || Double.isNaN(sum) || Double.isInfinite(sum)) {
+            return (float) sum;
+        }
+        float cut = start;
+        for (int k = 0; k < count; k += STEP) {
+            cut = truncatedStep(cut, left, row + k, right, column + k);
+        }
+        return cut;
     }
 
-    private static float towardsZero(float x) {
-        return x > 0 ? Math.nextDown(x) : Math.nextUp(x);
+    private static float truncatedStep(float start, float[] left, int row, float[] right, int column) {
+        double largest = Math.abs((double) start);
+        for (int k = 0; k < STEP; k++) {
+            largest = Math.max(largest, Math.abs((double) left[row + k] * right[column + k]));
+        }
+        if (largest == 0) {
+            return start;
+        }
+        double quantum = Math.scalb(1.0, Math.getExponent(largest) - 25);
+        double sum = towardsZero(start / quantum);
+        for (int k = 0; k < STEP; k++) {
+            sum += towardsZero((double) left[row + k] * right[column + k] / quantum);
+        }
+        double exact = sum * quantum;
+        float nearest = (float) exact;
+        return Math.abs((double) nearest) > Math.abs(exact) ? nearest > 0 ? Math.nextDown(nearest) : Math.nextUp(nearest) : nearest;
+    }
+
+    private static double towardsZero(double x) {
+        return x < 0 ? Math.ceil(x) : Math.floor(x);
     }
 
     /** Denormals become zeros of the same sign. */

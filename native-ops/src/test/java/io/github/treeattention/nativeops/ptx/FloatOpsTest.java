@@ -4,6 +4,7 @@ import static io.github.treeattention.nativeops.ptx.Snippet.floats;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 
 class FloatOpsTest {
@@ -108,16 +109,29 @@ class FloatOpsTest {
     void shouldMoveApproximationsOnly() {
         Arithmetic two = new Arithmetic(2, true);
         long[] half = new long[Warp.LANES];
-        java.util.Arrays.fill(half, Float.floatToRawIntBits(0.5f));
+        Arrays.fill(half, Float.floatToRawIntBits(0.5f));
         int exact = Float.floatToRawIntBits((float) Math.sqrt(2));
         assertEquals(exact + 2, Snippet.lanes(two, "ex2.approx.f32 %f0, %f1;", "%f0", half)[3]);
         assertEquals(Float.floatToRawIntBits(2f) + 2, Snippet.lanes(two, "rcp.approx.f32 %f0, %f1;", "%f0", half)[3]);
         assertEquals(Float.floatToRawIntBits(2f), Snippet.lanes(two, "rcp.rn.f32 %f0, %f1;", "%f0", half)[3]);
         assertEquals(Float.floatToRawIntBits(0.25f), Snippet.lanes(two, "mul.f32 %f0, %f1, %f1;", "%f0", half)[3]);
-        assertEquals(1f, two.mma(1 + 0x1p-24), "truncated, a tie");
-        assertEquals(1f, two.mma(1 + 0x1.8p-24), "truncated");
-        assertEquals(-1f, two.mma(-1 - 0x1.8p-24), "truncated");
-        assertEquals(1 + 0x1p-23f, Arithmetic.NEAREST.mma(1 + 0x1.8p-24));
-        assertEquals(0, Float.floatToRawIntBits(0f), two.approximate(0f));
+        assertEquals(Float.floatToRawIntBits(0f), two.approximate(0f));
+    }
+
+    /** Addends below 2^-25 of the largest vanish in the truncating variant, whatever their number; nearest keeps their sum. */
+    @Test
+    void shouldCutAddendsOfMmaOnlyInTheTruncatingVariant() {
+        Arithmetic truncating = new Arithmetic(0, true);
+        float[] ones = new float[16];
+        Arrays.fill(ones, 1f);
+        float[] small = new float[16];
+        Arrays.fill(small, 0x1.8p-26f);
+        assertEquals((float) (1 + 16 * 0x1.8p-26), Arithmetic.NEAREST.mma(1, ones, 0, small, 0, 16));
+        assertEquals(1f, truncating.mma(1, ones, 0, small, 0, 16));
+        Arrays.fill(small, 0x1.8p-25f);
+        assertEquals(1 + 0x1p-21f, truncating.mma(1, ones, 0, small, 0, 16), "each loses a third");
+        assertEquals(-1f, truncating.mma(-1, ones, 0, new float[16], 0, 16));
+        small[3] = Float.NaN;
+        assertTrue(Float.isNaN(truncating.mma(1, ones, 0, small, 0, 16)));
     }
 }

@@ -144,11 +144,8 @@ final class MatrixOps {
             for (int i = 0; i < 4; i++) {
                 int row = (lane / 4 + i / 2 * 8) * K;
                 int column = (lane % 4 * 2 + i % 2) * K;
-                double sum = intBitsToFloat(r[sums[i] + lane]);
-                for (int k = 0; k < K; k++) {
-                    sum += (double) left[row + k] * right[column + k];
-                }
-                results[lane * 4 + i] = warp.block.arithmetic.mma(sum);
+                float start = intBitsToFloat(r[sums[i] + lane]);
+                results[lane * 4 + i] = warp.block.arithmetic.mma(start, left, row, right, column, K);
             }
         }
         for (int lane = 0; lane < Warp.LANES; lane++) {
