@@ -10,6 +10,7 @@ import java.nio.ByteBuffer;
 import org.junit.jupiter.api.Test;
 
 /** Every rule catches a few lines that break it and is silent about the same lines mended, whatever the order of warps. */
+@SuppressWarnings("StringConcatToTextBlock") // a line of PTX a line
 class ChecksTest {
     /** {@code %r1} is 4 times tid.x, {@code %r2} the same of the thread that is {@code other} away, within 64 threads. */
     private static String slots(int other) {

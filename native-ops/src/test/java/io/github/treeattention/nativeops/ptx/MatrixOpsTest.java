@@ -6,6 +6,7 @@ import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 
 /** Fragments are laid out as the PTX ISA draws them; here they are built from matrices, element by element. */
+@SuppressWarnings("StringConcatToTextBlock") // a line of PTX a line
 class MatrixOpsTest {
 
     /** Puts a number into one half of one lane's register. */

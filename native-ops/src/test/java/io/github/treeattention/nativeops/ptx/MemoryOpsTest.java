@@ -9,6 +9,7 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 /** ld, st, cp.async, red and atom: values. What they refuse: {@link ChecksTest}. */
+@SuppressWarnings("StringConcatToTextBlock") // a line of PTX a line
 class MemoryOpsTest {
     /** {@code %rd12} is the address of the thread's own 4 bytes. */
     private static final String MINE = "mul.wide.u32 %rd11, %r10, 4;\nadd.s64 %rd12, %rd10, %rd11;\n";

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 
+@SuppressWarnings("StringConcatToTextBlock") // a line of PTX a line
 class PtxParserTest {
     private static final String HEADER = ".version 7.6\n.target sm_80\n.address_size 64\n";
 

@@ -5,6 +5,7 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 
 /** A few instructions as a kernel, for tests. */
+@SuppressWarnings("StringConcatToTextBlock") // a line of PTX a line
 final class Snippet {
     static final int SHARED_BYTES = 1024;
     static final int GLOBAL_BYTES = 4096;

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import java.util.function.IntUnaryOperator;
 import org.junit.jupiter.api.Test;
 
+@SuppressWarnings("StringConcatToTextBlock") // a line of PTX a line
 class WarpOpsTest {
     private static final long[] LANE = new long[Warp.LANES];
 
