@@ -68,8 +68,8 @@ class CompareOpsTest {
 
     @Test
     void shouldCombineWithAnotherPredicate() {
-        for (int c = 0; c < 2; c++) {
-            for (int less = 0; less < 2; less++) {
+        for (long c = 0; c < 2; c++) {
+            for (long less = 0; less < 2; less++) {
                 long a = less == 1 ? 3 : 9;
                 assertEquals(less & c, one("setp.lt.and.s32 %p0, %r1, 5, %p2;", "%p0", a, c));
                 assertEquals(less | c, one("setp.lt.or.s32 %p0, %r1, 5, %p2;", "%p0", a, c));

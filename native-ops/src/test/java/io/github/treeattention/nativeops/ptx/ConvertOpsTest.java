@@ -30,7 +30,7 @@ class ConvertOpsTest {
     @Test
     void shouldMakeFloatsOfIntegers() {
         assertEquals(bits(-3), one("cvt.rn.f32.s32 %f0, %r1;", "%f0", -3));
-        assertEquals(bits(4294967296f), one("cvt.rn.f32.u32 %f0, %r1;", "%f0", -1));
+        assertEquals(bits(0x1p32f), one("cvt.rn.f32.u32 %f0, %r1;", "%f0", -1));
         assertEquals(bits(-1), one("cvt.rn.f32.s64 %f0, %rd1;", "%f0", -1));
         assertEquals(bits(0x1p64f), one("cvt.rn.f32.u64 %f0, %rd1;", "%f0", -1));
         assertEquals(bits(16777216f), one("cvt.rn.f32.s32 %f0, %r1;", "%f0", 16777217), "ties to even");
