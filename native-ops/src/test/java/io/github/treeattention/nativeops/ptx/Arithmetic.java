@@ -78,7 +78,9 @@ public record Arithmetic(int ulps, boolean truncatedMma) {
         }
         double exact = sum * quantum;
         float nearest = (float) exact;
-        return Math.abs((double) nearest) > Math.abs(exact) ? nearest > 0 ? Math.nextDown(nearest) : Math.nextUp(nearest) : nearest;
+        return Math.abs((double) nearest) > Math.abs(exact)
+                ? nearest > 0 ? Math.nextDown(nearest) : Math.nextUp(nearest)
+                : nearest;
     }
 
     private static double towardsZero(double x) {
