@@ -15,6 +15,7 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.UnaryOperator;
 
 /**
  * A driver whose device is the PTX simulator. A launch runs to its end before it returns, and throws what the kernel broke.
@@ -24,11 +25,14 @@ final class SimulatedDriver implements CudaDriver {
     /** What compute capability 8.6 and 8.9 can have at most in a block: the least of all that we compile for. */
     private static final int SHARED_BYTES = 99 << 10;
 
+    private static final int MULTIPROCESSORS = 4;
+
     private static final Map<String, PtxModule> PARSED = new HashMap<>();
 
     private record Function(PtxModule module, String name) {}
 
-    private final CudaDevice device;
+    private final CudaDevice device = new CudaDevice("simulated", 80, MULTIPROCESSORS, SHARED_BYTES);
+    private final UnaryOperator<String> edit;
     private final PtxSimulator simulator;
     private final List<PtxModule> modules = new ArrayList<>();
     private final List<Function> functions = new ArrayList<>();
@@ -40,12 +44,13 @@ final class SimulatedDriver implements CudaDriver {
     }
 
     SimulatedDriver(long seed, Arithmetic arithmetic) {
-        this(new CudaDevice("simulated", 80, 4, SHARED_BYTES), seed, arithmetic);
+        this(seed, arithmetic, UnaryOperator.identity());
     }
 
-    SimulatedDriver(CudaDevice device, long seed, Arithmetic arithmetic) {
-        this.device = device;
-        this.simulator = new PtxSimulator(device.sharedBytesPerBlock(), seed, arithmetic);
+    /** @param edit what happens to PTX before it is loaded: planted bugs */
+    SimulatedDriver(long seed, Arithmetic arithmetic, UnaryOperator<String> edit) {
+        this.simulator = new PtxSimulator(SHARED_BYTES, seed, arithmetic);
+        this.edit = edit;
     }
 
     @Override
@@ -55,7 +60,8 @@ final class SimulatedDriver implements CudaDriver {
 
     @Override
     public synchronized long load(String ptx) {
-        modules.add(parsed(ptx));
+        String edited = edit.apply(ptx);
+        modules.add(edited.equals(ptx) ? parsed(ptx) : PtxModule.parse(edited));
         return modules.size();
     }
 

@@ -87,8 +87,8 @@ class CompareOpsTest {
         long[] b = new long[Warp.LANES];
         long[] odd = new long[Warp.LANES];
         for (int lane = 0; lane < Warp.LANES; lane++) {
-            a[lane] = 100 + lane;
-            b[lane] = 200 + lane;
+            a[lane] = 100L + lane;
+            b[lane] = 200L + lane;
             odd[lane] = lane & 1;
         }
         for (String[] kind : new String[][] {{"b32", "%r"}, {"f32", "%f"}, {"b16", "%rs"}, {"b64", "%rd"}}) {
