@@ -6,12 +6,12 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.KernelTrial;
 import io.github.treeattention.nativeops.ptx.Arithmetic;
+import io.github.treeattention.nativeops.ptx.Counters;
 import java.util.List;
 import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
-import io.github.treeattention.nativeops.ptx.Counters;
 
 /** One random problem through the provider's own code, its grids and its arguments, on the simulator, against float64. */
 record SimulatedCase(String name, boolean backward, KernelTrial trial) {
@@ -33,16 +33,22 @@ record SimulatedCase(String name, boolean backward, KernelTrial trial) {
             int page,
             boolean masked) {
         return new SimulatedCase(
-                name,
-                backward,
-                new KernelTrial(spec, type, new KernelTrial.Sizes(batch, queries, keys, page), masked));
+                name, backward, new KernelTrial(spec, type, new KernelTrial.Sizes(batch, queries, keys, page), masked));
     }
 
     /** What decode serves: few rows a KV head, 64 or 128 dimensions. */
     static SimulatedCase decode(int heads, int kvHeads, int dim, KvType type, int batch, int keys) {
         AttentionSpec spec = AttentionSpec.of(heads, kvHeads, dim).withCausal(true);
-        return of("decode " + heads + "/" + kvHeads + " heads d" + dim + " " + type, false, spec, type, batch, 1, keys,
-                SMALL_PAGE, false);
+        return of(
+                "decode " + heads + "/" + kvHeads + " heads d" + dim + " " + type,
+                false,
+                spec,
+                type,
+                batch,
+                1,
+                keys,
+                SMALL_PAGE,
+                false);
     }
 
     /** Runs the case and returns what the launches did; memory that is left over is an error. */

@@ -59,7 +59,8 @@ class SimulatedKernelTest {
                 SimulatedCase.decode(8, 1, 64, KvType.BF16, 1, 100),
                 SimulatedCase.decode(8, 2, 128, KvType.F32, 1, 1),
                 SimulatedCase.decode(2, 2, 128, KvType.BF16, 2, 33),
-                SimulatedCase.of("window", false, causal(4, 1, 64).withSlidingWindow(50), KvType.F16, 2, 3, 90, 8, true));
+                SimulatedCase.of(
+                        "window", false, causal(4, 1, 64).withSlidingWindow(50), KvType.F16, 2, 3, 90, 8, true));
     }
 
     @Test
@@ -112,7 +113,15 @@ class SimulatedKernelTest {
                 "backward",
                 SimulatedCase.of("f32", true, causal(4, 2, 20).withValueDim(13), KvType.F32, 2, 5, 33, 16, true),
                 SimulatedCase.of(
-                        "f16", true, causal(2, 1, 13).withSoftCap(10).withSlidingWindow(20), KvType.F16, 1, 5, 33, 16, false),
+                        "f16",
+                        true,
+                        causal(2, 1, 13).withSoftCap(10).withSlidingWindow(20),
+                        KvType.F16,
+                        1,
+                        5,
+                        33,
+                        16,
+                        false),
                 SimulatedCase.of(
                         "bf16",
                         true,
