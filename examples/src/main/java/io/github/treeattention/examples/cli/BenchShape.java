@@ -27,9 +27,12 @@ final class BenchShape {
 
     /** Checks what was given. */
     void check() {
-        if (heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || dim < 1 || runs < 1) {
-            throw new InputException("--kv-heads must divide --heads, --dim and --runs be at least 1: got " + kvHeads
-                    + ", " + heads + ", " + dim + " and " + runs);
+        if (heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || dim < 1) {
+            throw new InputException("--kv-heads must divide --heads, and --dim be at least 1: got " + kvHeads + ", "
+                    + heads + " and " + dim);
+        }
+        if (runs < 1) {
+            throw new InputException("--runs must be at least 1: got " + runs);
         }
     }
 

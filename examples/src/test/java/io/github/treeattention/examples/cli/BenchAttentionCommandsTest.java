@@ -116,7 +116,7 @@ class BenchAttentionCommandsTest {
         Treeattn.run("bench", "prefill", "--length", "9000000000000000000").assertBadInput("fit 2 GiB");
         Treeattn.run("bench", "prefill", "--budget", "9000").assertBadInput("--budget must be 0..8192");
         for (String command : List.of("decode", "prefill", "kernel", "energy")) {
-            Treeattn.run("bench", command, "--runs", "0").assertBadInput("--runs be at least 1");
+            Treeattn.run("bench", command, "--runs", "0").assertBadInput("--runs must be at least 1");
         }
     }
 

@@ -30,7 +30,7 @@ class BenchEnergyCommandTest {
     void shouldRefuseNonsense() throws Exception {
         Treeattn.run("bench", "energy", "--kv-heads", "5").assertBadInput("--kv-heads must divide --heads");
         Treeattn.run("bench", "energy", "--length", "0").assertBadInput("--length must be at least 1");
-        Treeattn.run("bench", "energy", "--runs", "0").assertBadInput("--runs be at least 1");
+        Treeattn.run("bench", "energy", "--runs", "0").assertBadInput("--runs must be at least 1");
     }
 
     private static String[] concat(String[] line, String... more) {
