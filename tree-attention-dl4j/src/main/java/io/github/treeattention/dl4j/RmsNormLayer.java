@@ -50,11 +50,7 @@ public class RmsNormLayer extends StepwiseLayer {
             boolean initialize,
             DataType type) {
         RmsNormRuntime layer = new RmsNormRuntime(conf, type, this);
-        layer.setIndex(index);
-        layer.setParamsViewArray(parameters);
-        layer.setParamTable(initializer().init(conf, parameters, initialize));
-        layer.setConf(conf);
-        return layer;
+        return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
     public double getEpsilon() {

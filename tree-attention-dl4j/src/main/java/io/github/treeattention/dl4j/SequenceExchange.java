@@ -4,14 +4,10 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.cache.SequenceSplit;
 import io.github.treeattention.collective.Communicator;
-import io.github.treeattention.collective.ReduceOp;
 import io.github.treeattention.distributed.RingAttention;
 import io.github.treeattention.kernel.AttentionKernels;
 import io.github.treeattention.samediff.AttentionOptions;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.DoubleBuffer;
-import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BooleanSupplier;
@@ -121,14 +117,15 @@ final class SequenceExchange {
         INDArray wholeRows = rows(whole);
         eachGroup(rows, slices, (from, to, padded) -> {
             group(padded, 0, slices.lengths().get(slices.rank())).assign(group(rows, from, to, 0, rows.size(1)));
-            ByteBuffer send = encode(padded);
-            ByteBuffer receive = buffer(send.remaining() * communicator.worldSize());
+            ByteBuffer send = ArrayMessages.encode(padded);
+            ByteBuffer receive = ArrayMessages.buffer(send.remaining() * communicator.worldSize());
             communicator.allGather(send, receive);
             long at = 0;
             for (int rank = 0; rank < communicator.worldSize(); rank++) {
                 long length = slices.lengths().get(rank);
                 try (Scratch scratch = new Scratch()) {
-                    INDArray part = scratch.own(decode(part(receive, rank, send.remaining()), padded));
+                    INDArray part = scratch.own(
+                            ArrayMessages.decode(ArrayMessages.part(receive, rank, send.remaining()), padded));
                     group(wholeRows, from, to, at, at + length).assign(group(part, 0, length));
                 }
                 at += length;
@@ -145,19 +142,19 @@ final class SequenceExchange {
         INDArray sumRows = rows(sum);
         eachGroup(wholeRows, slices, (from, to, padded) -> {
             int bytes = Math.toIntExact(padded.length() * padded.dataType().width());
-            ByteBuffer send = buffer(bytes * communicator.worldSize());
+            ByteBuffer send = ArrayMessages.buffer(bytes * communicator.worldSize());
             long at = 0;
             for (int rank = 0; rank < communicator.worldSize(); rank++) {
                 long length = slices.lengths().get(rank);
                 padded.assign(0);
                 group(padded, 0, length).assign(group(wholeRows, from, to, at, at + length));
-                send.put(rank * bytes, encode(padded), 0, bytes);
+                send.put(rank * bytes, ArrayMessages.encode(padded), 0, bytes);
                 at += length;
             }
-            ByteBuffer receive = buffer(bytes);
-            communicator.reduceScatter(send, receive, sum(whole.dataType()));
+            ByteBuffer receive = ArrayMessages.buffer(bytes);
+            communicator.reduceScatter(send, receive, ArrayMessages.sum(whole.dataType()));
             try (Scratch scratch = new Scratch()) {
-                INDArray mine = scratch.own(decode(receive, padded));
+                INDArray mine = scratch.own(ArrayMessages.decode(receive, padded));
                 group(sumRows, from, to, 0, own).assign(group(mine, 0, own));
             }
         });
@@ -214,8 +211,8 @@ final class SequenceExchange {
     List<byte[]> gatherBytes(byte[] own) {
         List<long[]> lengths = gather(own.length);
         int longest = (int) lengths.stream().mapToLong(each -> each[0]).max().orElseThrow();
-        ByteBuffer all = buffer(Math.multiplyExact(longest, communicator.worldSize()));
-        communicator.allGather(buffer(longest).put(0, own), all);
+        ByteBuffer all = ArrayMessages.buffer(Math.multiplyExact(longest, communicator.worldSize()));
+        communicator.allGather(ArrayMessages.buffer(longest).put(0, own), all);
         List<byte[]> parts = new ArrayList<>();
         for (int rank = 0; rank < communicator.worldSize(); rank++) {
             byte[] part = new byte[(int) lengths.get(rank)[0]];
@@ -227,7 +224,7 @@ final class SequenceExchange {
 
     /** Replaces an array's content by the sum over all ranks. */
     void allReduce(INDArray array) {
-        eachPart(array, values -> communicator.allReduce(values, sum(array.dataType())));
+        eachPart(array, values -> communicator.allReduce(values, ArrayMessages.sum(array.dataType())));
     }
 
     /** Replaces an array's content by rank 0's. */
@@ -241,97 +238,31 @@ final class SequenceExchange {
         long atOnce = message / array.dataType().width();
         for (long from = 0; from < vector.length(); from += atOnce) {
             INDArray part = vector.get(NDArrayIndex.interval(from, Math.min(vector.length(), from + atOnce)));
-            ByteBuffer values = encode(part);
+            ByteBuffer values = ArrayMessages.encode(part);
             send.accept(values);
-            part.assign(decode(values, part));
+            part.assign(ArrayMessages.decode(values, part));
         }
     }
 
     /** A number summed over all ranks. */
     double sum(double value) {
-        ByteBuffer sum = buffer(Double.BYTES).putDouble(0, value);
-        communicator.allReduce(sum, new DoubleSum());
+        ByteBuffer sum = ArrayMessages.buffer(Double.BYTES).putDouble(0, value);
+        communicator.allReduce(sum, ArrayMessages.sum(DataType.DOUBLE));
         return sum.getDouble(0);
     }
 
     /** Everybody's numbers, in rank order; all must bring as many. */
     List<long[]> gather(long... own) {
-        ByteBuffer send = buffer(Long.BYTES * own.length);
+        ByteBuffer send = ArrayMessages.buffer(Long.BYTES * own.length);
         send.asLongBuffer().put(own);
-        ByteBuffer all = buffer(send.remaining() * communicator.worldSize());
+        ByteBuffer all = ArrayMessages.buffer(send.remaining() * communicator.worldSize());
         communicator.allGather(send, all);
         List<long[]> numbers = new ArrayList<>();
         for (int rank = 0; rank < communicator.worldSize(); rank++) {
             long[] each = new long[own.length];
-            part(all, rank, send.remaining()).asLongBuffer().get(each);
+            ArrayMessages.part(all, rank, send.remaining()).asLongBuffer().get(each);
             numbers.add(each);
         }
         return numbers;
-    }
-
-    private static ByteBuffer encode(INDArray array) {
-        INDArray dense = array.dup('c');
-        ByteBuffer values = buffer(Math.toIntExact(
-                Math.multiplyExact(array.length(), (long) array.dataType().width())));
-        if (array.dataType() == DataType.FLOAT) {
-            values.asFloatBuffer().put(dense.data().asFloat());
-        } else {
-            values.asDoubleBuffer().put(dense.data().asDouble());
-        }
-        dense.close();
-        return values;
-    }
-
-    private static INDArray decode(ByteBuffer message, INDArray like) {
-        if (like.dataType() == DataType.FLOAT) {
-            FloatBuffer values = message.asFloatBuffer();
-            float[] copy = new float[values.remaining()];
-            values.get(copy);
-            return Nd4j.createFromArray(copy).reshape('c', like.shape());
-        }
-        DoubleBuffer values = message.asDoubleBuffer();
-        double[] copy = new double[values.remaining()];
-        values.get(copy);
-        return Nd4j.createFromArray(copy).reshape('c', like.shape());
-    }
-
-    private static ByteBuffer part(ByteBuffer all, int index, int length) {
-        return all.slice(index * length, length).order(ByteOrder.LITTLE_ENDIAN);
-    }
-
-    private static ByteBuffer buffer(int bytes) {
-        return ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
-    }
-
-    private static ReduceOp sum(DataType type) {
-        return type == DataType.FLOAT ? new FloatSum() : new DoubleSum();
-    }
-
-    private record FloatSum() implements ReduceOp {
-        @Override
-        public int blockLength() {
-            return Float.BYTES;
-        }
-
-        @Override
-        public void reduce(ByteBuffer accumulator, ByteBuffer incoming) {
-            for (int a = accumulator.position(), i = incoming.position(); a < accumulator.limit(); a += 4, i += 4) {
-                accumulator.putFloat(a, accumulator.getFloat(a) + incoming.getFloat(i));
-            }
-        }
-    }
-
-    private record DoubleSum() implements ReduceOp {
-        @Override
-        public int blockLength() {
-            return Double.BYTES;
-        }
-
-        @Override
-        public void reduce(ByteBuffer accumulator, ByteBuffer incoming) {
-            for (int a = accumulator.position(), i = incoming.position(); a < accumulator.limit(); a += 8, i += 8) {
-                accumulator.putDouble(a, accumulator.getDouble(a) + incoming.getDouble(i));
-            }
-        }
     }
 }

@@ -34,6 +34,14 @@ abstract class SequenceRuntime<P extends AutoCloseable> extends SameDiffLayer {
         this.gradientScale = stockGradientScale ? 2 : 1;
     }
 
+    /** This layer in its place in a network, with views of the network's parameters. */
+    final SequenceRuntime<P> placed(int newIndex, INDArray view, Map<String, INDArray> table) {
+        setIndex(newIndex);
+        setParamsViewArray(view);
+        setParamTable(table);
+        return this;
+    }
+
     /** The forward pass; runs outside of workspaces. */
     abstract P forward(INDArray x, INDArray keyMask, boolean training);
 

@@ -67,11 +67,7 @@ public class SwiGluLayer extends StepwiseLayer {
             boolean initialize,
             DataType type) {
         SwiGluRuntime layer = new SwiGluRuntime(conf, type, this);
-        layer.setIndex(index);
-        layer.setParamsViewArray(parameters);
-        layer.setParamTable(initializer().init(conf, parameters, initialize));
-        layer.setConf(conf);
-        return layer;
+        return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
     public long getHidden() {

@@ -76,11 +76,7 @@ public class TreeLearnedSelfAttentionLayer extends LearnedSelfAttentionLayer {
             boolean initialize,
             DataType type) {
         LearnedSelfAttentionRuntime layer = new LearnedSelfAttentionRuntime(conf, type, block(), stockGradientScale);
-        layer.setIndex(index);
-        layer.setParamsViewArray(parameters);
-        layer.setParamTable(initializer().init(conf, parameters, initialize));
-        layer.setConf(conf);
-        return layer;
+        return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
     public int getKvHeads() {

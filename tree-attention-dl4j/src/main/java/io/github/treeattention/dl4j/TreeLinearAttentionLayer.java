@@ -69,11 +69,7 @@ public class TreeLinearAttentionLayer extends SelfAttentionLayer {
         AttentionBlock block =
                 AttentionBlock.of(getNHeads(), getNHeads(), isProjectInput(), new Rope(0), AttentionOptions.defaults());
         LinearAttentionRuntime layer = new LinearAttentionRuntime(conf, type, block, this);
-        layer.setIndex(index);
-        layer.setParamsViewArray(parameters);
-        layer.setParamTable(initializer().init(conf, parameters, initialize));
-        layer.setConf(conf);
-        return layer;
+        return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
     public double[] getDecays() {

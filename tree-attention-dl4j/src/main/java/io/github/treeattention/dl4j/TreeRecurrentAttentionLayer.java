@@ -85,11 +85,7 @@ public class TreeRecurrentAttentionLayer extends RecurrentAttentionLayer {
             DataType type) {
         RecurrentAttentionRuntime layer = new RecurrentAttentionRuntime(
                 conf, type, block(), getActivation().getActivationFunction(), stockGradientScale);
-        layer.setIndex(index);
-        layer.setParamsViewArray(parameters);
-        layer.setParamTable(initializer().init(conf, parameters, initialize));
-        layer.setConf(conf);
-        return layer;
+        return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
     public int getKvHeads() {

@@ -96,11 +96,7 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
         SelfAttentionRuntime layer = causal
                 ? new CausalSelfAttentionRuntime(conf, type, block, this)
                 : new SelfAttentionRuntime(conf, type, block, this);
-        layer.setIndex(index);
-        layer.setParamsViewArray(parameters);
-        layer.setParamTable(initializer().init(conf, parameters, initialize));
-        layer.setConf(conf);
-        return layer;
+        return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
     public boolean isCausal() {
