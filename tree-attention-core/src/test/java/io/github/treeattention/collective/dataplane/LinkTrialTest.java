@@ -22,7 +22,8 @@ class LinkTrialTest {
     @Test
     void shouldWeighShortAndLongMessagesAlike() {
         // 16.5 KB: 27 us and 117 us; 1 MiB: 1059 us and 620 us.
-        assertTrue(LinkTrial.isFaster(link(1e-5, 1e9), link(1e-4, 2e9)), "much faster at short ones, slower at long ones");
+        assertTrue(
+                LinkTrial.isFaster(link(1e-5, 1e9), link(1e-4, 2e9)), "much faster at short ones, slower at long ones");
         // 27 us and 37 us; 1 MiB: 1059 us and 282 us.
         assertFalse(LinkTrial.isFaster(link(1e-5, 1e9), link(2e-5, 4e9)), "a little faster, much slower");
     }
