@@ -7,7 +7,6 @@ import java.util.regex.Pattern;
 /** A bug planted into one instruction of one kernel: the {@code index}th match of a pattern is replaced. */
 record Mutant(String kernel, String pattern, int index, String replacement) implements UnaryOperator<String> {
 
-
     @Override
     public String apply(String ptx) {
         int[] body = body(ptx, kernel);

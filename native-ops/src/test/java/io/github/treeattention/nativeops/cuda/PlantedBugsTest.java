@@ -26,7 +26,8 @@ class PlantedBugsTest {
     private static final String ONE = "0f3F800000";
 
     private static final SimulatedCase DECODE = SimulatedCase.decode(4, 1, 64, KvType.F16, 1, 130);
-    private static final SimulatedCase FORWARD = SimulatedCase.forward("forward", causal(4, 2, 64), KvType.F16, 1, 9, 70);
+    private static final SimulatedCase FORWARD =
+            SimulatedCase.forward("forward", causal(4, 2, 64), KvType.F16, 1, 9, 70);
     private static final SimulatedCase PLAIN =
             SimulatedCase.of("plain", false, causal(2, 2, 130).withValueDim(20), KvType.F32, 1, 5, 70, 8, false);
     private static final SimulatedCase BACKWARD =
