@@ -11,6 +11,8 @@ constexpr int kSumRows = 6;      // rows of a weighted-sum micro-kernel: 6 x 2 a
 constexpr int kSumRowsSmall = 2; // what remains when 6 does not divide a panel
 constexpr int kDecodeRows = 2;   // query rows that share a read of 4 key rows: 8 accumulators
 
+constexpr bool kFused = true;    // fma rounds once
+
 using F = __m256;
 
 INLINE F zero() { return _mm256_setzero_ps(); }

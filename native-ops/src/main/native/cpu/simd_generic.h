@@ -9,6 +9,12 @@ constexpr int kSumRows = 6;      // rows of a weighted-sum micro-kernel: 6 x 2 a
 constexpr int kSumRowsSmall = 2; // what remains when 6 does not divide a panel
 constexpr int kDecodeRows = 2;   // query rows that share a read of 4 key rows: 8 accumulators
 
+#if defined(__FP_FAST_FMAF)
+constexpr bool kFused = true; // fma rounds once
+#else
+constexpr bool kFused = false;
+#endif
+
 typedef float F __attribute__((vector_size(16)));
 typedef int32_t I __attribute__((vector_size(16)));
 

@@ -11,6 +11,8 @@ constexpr int kSumRows = 12;     // rows of a weighted-sum micro-kernel: 12 x 2 
 constexpr int kSumRowsSmall = 4; // what remains when 12 does not divide a panel
 constexpr int kDecodeRows = 4;   // query rows that share a read of 4 key rows: 16 accumulators
 
+constexpr bool kFused = true;    // fma rounds once
+
 using F = float32x4_t;
 
 INLINE F zero() { return vdupq_n_f32(0); }

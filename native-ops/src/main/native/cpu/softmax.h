@@ -31,11 +31,11 @@ INLINE float *state_of(const Problem &p, const Unit &u, int64_t row) {
 // The exponent's reference for a maximum: 0 where no key was seen, so that exp2(-inf - reference) is 0 and not NaN.
 INLINE float reference(const Problem &p, float max) { return max == kMinusInfinity ? 0.0f : max * p.factor; }
 
-// lse = natural * m + log l. The exponents were taken relative to float(m * factor); double arithmetic takes the
-// difference to m * natural * log2(e) out again, which matters for large logits.
+// lse = natural * m + log l. Where products are not rounded, exponents were taken relative to float(m * factor); double
+// arithmetic takes the difference to m * natural * log2(e) out again, which matters for large logits.
 INLINE float lse_of(const Problem &p, float max, double sum) {
     constexpr double ln2 = 0.6931471805599453;
-    const double rounded = static_cast<double>(max * p.factor) - static_cast<double>(max) * p.factor;
+    const double rounded = kFused ? static_cast<double>(max * p.factor) - static_cast<double>(max) * p.factor : 0;
     return static_cast<float>(static_cast<double>(max) * p.natural + rounded * ln2 + std::log(sum));
 }
 
@@ -88,10 +88,7 @@ static void merge(const Problem *problem, const Unit *unit, const Partial *first
         for (int64_t s = 0; s < splits; s++) {
             const float m = first->max[s * block_rows + r];
             if (first->sum[s * block_rows + r] == 0) {
-                if (s == 0) {
-                    std::memset(out, 0, static_cast<size_t>(p.value_stride) * sizeof(float));
-                }
-                continue;
+                continue;  // its out is 0
             }
             alignas(64) float weights[W];
             store(weights, exp2(set1(m * p.factor - reference(p, max))));

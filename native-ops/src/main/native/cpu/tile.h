@@ -82,7 +82,7 @@ INLINE void pack_queries(const Problem &p, const Unit &u, TileMemory &m) {
         float *const panel = m.q + static_cast<int64_t>(v) * W * dim;
         for (int i = 0; i < width; i++) {
             const int row = v * W + i;
-            const float *const from = row < u.row_count && p.query_sign != 0 ? query_of(p, u, u.first_row + row) : nullptr;
+            const float *const from = row < u.row_count ? query_of(p, u, u.first_row + row) : nullptr;
             for (int d = 0; d < dim; d++) {
                 panel[static_cast<int64_t>(d) * width + i] = from == nullptr ? 0.0f : p.query_sign * from[d];
             }

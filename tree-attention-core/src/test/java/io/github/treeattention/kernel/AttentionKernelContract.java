@@ -86,6 +86,52 @@ public abstract class AttentionKernelContract {
         }
     }
 
+    /** So many heads that rows are not cut, and maxima that move until the end. */
+    @Test
+    void shouldHoldWhereScoresGrow() {
+        SplittableRandom random = Seeds.random("shouldHoldWhereScoresGrow");
+        AttentionCase c = new RandomCase(random)
+                .spec(AttentionSpec.of(256, 256, 8))
+                .type(KvType.F32)
+                .sizes(1, 1, 1300)
+                .masked(false)
+                .build();
+        float[] k = c.keys.get(0).k;
+        for (int i = 0; i < k.length; i++) {
+            k[i] *= 4f * (i / 8 % 1300) / 1300;
+        }
+        check(c);
+    }
+
+    /** The lse of one key is its logit: with one product and a scale of 1/2, whose arithmetic is exact, rounded once. */
+    @Test
+    void shouldGiveTheLogitOfOneKeyAsItsLse() {
+        SplittableRandom random = Seeds.random("shouldGiveTheLogitOfOneKeyAsItsLse");
+        for (int queries : new int[] {5, 300}) {
+            AttentionSpec spec = AttentionSpec.of(2, 1, 1).withScale(0.5);
+            AttentionCase c = new RandomCase(random)
+                    .spec(spec)
+                    .type(KvType.F32)
+                    .sizes(1, queries, 1)
+                    .masked(false)
+                    .build();
+            c.keys.get(0).k[0] = 1;
+            for (int i = 0; i < c.q.length; i++) {
+                c.q[i] = (float) ((2 * random.nextDouble() - 1) * 4e4);
+            }
+            AttentionState state = run(c);
+            for (int i = 0; i < c.q.length; i++) {
+                double logit = 0.5 * c.q[i];
+                double got = state.rows().get(i * 2 + 1);
+                assertEquals(
+                        logit,
+                        got,
+                        0.5 * Math.ulp((float) logit) + 1e-6,
+                        "query " + i + " of " + kernel().description());
+            }
+        }
+    }
+
     /** One query a head, as in decode, and more than any decode path takes. */
     @Test
     void shouldNotLoseTheSumOfALongRow() {

@@ -2,12 +2,14 @@ package io.github.treeattention.kernel;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.attention.Queries;
+import io.github.treeattention.cache.KvType;
 import io.github.treeattention.testkit.Seeds;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
@@ -77,7 +79,7 @@ public abstract class AttentionOptionsContract {
                     stateGradient[i] = bad[row] ? 0 : (float) (2 * random.nextDouble() - 1);
                     dirtyGradient[i] = stateGradient[i];
                 }
-                int what = bad[row] ? random.nextInt(3) : -1;
+                int what = bad[row] ? trial % 3 : -1; // q, the gradient, or both
                 PoisonedCase.poison(random, q, row, what == 0 || what == 2 ? c.spec.headDim() : 0);
                 PoisonedCase.poison(random, dirtyGradient, row, what == 1 || what == 2 ? c.spec.valueDim() + 1 : 0);
             }
@@ -90,6 +92,52 @@ public abstract class AttentionOptionsContract {
             AttentionGradients got = AttentionGradients.zeros(c.spec, queries, c.shards());
             kernel().backward(c.spec, queries, c.shards(), state, gradient, got);
             KernelCheck.requireCloseBesides(kernel(), c, stateGradient, got, bad);
+        }
+    }
+
+    /** Rows see fewer keys than rows after them, from positions on that no block of keys begins at. */
+    @Test
+    void shouldTakeRangesThatGoBack() {
+        AttentionCase c = new RandomCase(Seeds.random("shouldTakeRangesThatGoBack"))
+                .spec(AttentionSpec.of(1, 1, 16))
+                .sizes(1, 96, 256)
+                .masked(false)
+                .build();
+        long[] ranges = new long[2 * 96];
+        for (int i = 0; i < 96; i++) {
+            ranges[2 * i] = i < 48 ? 5 + c.keys.get(0).positions[0] : 0;
+            ranges[2 * i + 1] = Long.MAX_VALUE;
+        }
+        AttentionCase masked = c.with(AttentionMask.NONE.withRanges(1, 96, ranges), c.keys);
+        AttentionState state = state(masked);
+        kernel().partial(masked.spec, masked.toQueries(), masked.shards(), state);
+        KernelCheck.requireClose(kernel(), masked, state, 1);
+    }
+
+    /** The one key that is visible is NaN, and so many are hidden after it that kernels cut the row: not a row without keys. */
+    @Test
+    void shouldNotTakeANanForNothing() {
+        for (int queries : new int[] {1, 20}) {
+            AttentionCase c = new RandomCase(Seeds.random("shouldNotTakeANanForNothing"))
+                    .spec(AttentionSpec.of(2, 1, 16))
+                    .type(KvType.F32)
+                    .sizes(1, queries, 700)
+                    .masked(false)
+                    .build();
+            boolean[] visible = new boolean[10_000];
+            visible[(int) c.keys.get(0).positions[0]] = true;
+            Arrays.fill(c.keys.get(0).k, 0, c.spec.headDim(), Float.NaN);
+            AttentionState state = state(c);
+            kernel().partial(
+                            c.spec,
+                            c.with(AttentionMask.NONE.withKeys(visible), c.keys).toQueries(),
+                            c.shards(),
+                            state);
+            for (int i = 0; i < state.rows().capacity(); i++) {
+                assertTrue(
+                        Float.isNaN(state.rows().get(i)),
+                        "float " + i + " is " + state.rows().get(i) + ": " + c);
+            }
         }
     }
 

@@ -20,8 +20,7 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * One of ONNX's node tests of operator Attention (opsets 23 and 24), as a problem for kernels, with the wanted {@code Y}.
- * What becomes of its other outputs is in {@link #notCompared}.
+ * One of ONNX's node tests of operator Attention (opsets 23 and 24), as a problem for kernels, with the outputs wanted of it.
  */
 final class OnnxAttention {
     final String name;
@@ -29,8 +28,11 @@ final class OnnxAttention {
     final float[] wanted; // [batch][heads][queries][valueDim]
     final boolean half;
 
-    /** Outputs that no kernel of ours has: the scores, and the keys and values that went in. */
-    final List<String> notCompared = new ArrayList<>();
+    /** {@code present_key}, {@code present_value}, {@code qk_matmul_output}: those of them that the case has. */
+    final Map<String, float[]> otherOutputs = new HashMap<>();
+
+    /** What {@code qk_matmul_output} is: scores, 1: soft-capped, 2: with the mask added, 3: softmax. */
+    final int scoresMode;
 
     private final Map<String, OnnxTensor> inputs = new HashMap<>();
 
@@ -42,9 +44,11 @@ final class OnnxAttention {
                     index.get("inputs").get(i).get(0).asText(), OnnxTensor.read(files.resolve("input_" + i + ".pb")));
         }
         for (int i = 1; i < index.get("outputs").size(); i++) {
-            notCompared.add(index.get("outputs").get(i).get(0).asText());
+            String output = index.get("outputs").get(i).get(0).asText();
+            otherOutputs.put(output, OnnxTensor.read(files.resolve("output_" + i + ".pb")).values);
         }
         JsonNode attributes = index.get("attrs");
+        scoresMode = attributes.path("qk_matmul_output_mode").asInt(0);
         OnnxTensor q = inputs.get("Q");
         half = q.isHalf();
         int heads =

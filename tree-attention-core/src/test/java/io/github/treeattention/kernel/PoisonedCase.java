@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.function.IntPredicate;
+import java.util.stream.IntStream;
 
 /** A problem, and the same with some numbers that are not finite. */
 final class PoisonedCase {
@@ -21,9 +22,10 @@ final class PoisonedCase {
         this.untouched = untouched;
     }
 
-    /** Poison in keys and their values, which masks hide from all rows, or from some by luck. */
+    /** Poison in keys and their values, which are hidden by a mask of keys, by what there is, or from some rows by luck. */
     static PoisonedCase hidden(SplittableRandom random) {
-        AttentionCase c = new RandomCase(random).build();
+        AttentionCase c = builder(random).build();
+        int how = random.nextInt(3);
         boolean[][] poisoned = new boolean[c.batch()][];
         boolean[][] kept = new boolean[c.batch()][];
         for (int b = 0; b < c.batch(); b++) {
@@ -31,17 +33,29 @@ final class PoisonedCase {
             poisoned[b] = new boolean[row.count()];
             kept[b] = new boolean[10_000];
             for (int j = 0; j < row.count(); j++) {
-                poisoned[b][j] = random.nextInt(1 + row.count() / 3) == 0;
+                poisoned[b][j] = how == 1 ? unseen(c, b, j) : random.nextInt(1 + row.count() / 3) == 0;
                 kept[b][(int) row.positions[j]] = !poisoned[b][j];
             }
         }
-        AttentionMask mask = random.nextBoolean() ? c.mask.withKeys(kept) : c.mask;
+        AttentionMask mask = how == 0 ? c.mask.withKeys(kept) : c.mask;
         return of(random, c.with(mask, c.keys), poisoned, true);
+    }
+
+    /** Half of them as in decode, where few rows are alike: by luck alone no poison would be hidden from all. */
+    private static RandomCase builder(SplittableRandom random) {
+        RandomCase builder = new RandomCase(random);
+        return random.nextBoolean() ? builder.sizes(1 + random.nextInt(3), 1, 1 + random.nextInt(300)) : builder;
+    }
+
+    private static boolean unseen(AttentionCase c, int b, int j) {
+        int rows = c.spec.heads() * c.queries;
+        return IntStream.range(b * rows, (b + 1) * rows)
+                .allMatch(row -> ReferenceAttention.biases(c, row)[j] == Float.NEGATIVE_INFINITY);
     }
 
     /** Poison in a few values, from which dropout saves most of the rows that no mask does. */
     static PoisonedCase dropped(SplittableRandom random) {
-        RandomCase builder = new RandomCase(random);
+        RandomCase builder = builder(random);
         Dropout dropout = Dropout.of(0.5 + 0.4 * random.nextDouble(), random.nextLong(), 2);
         AttentionCase c = builder.spec(builder.spec().withDropout(dropout)).build();
         boolean[][] poisoned = new boolean[c.batch()][];
