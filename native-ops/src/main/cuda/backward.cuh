@@ -80,7 +80,7 @@ DEVICE void differentiate(const Problem &p, const Backward &m, int b, int kv_hea
             kept = p.dropout_threshold == 0 || keeps(p, dropout_key(p, b, row), position) ? p.kept_scale : 0.0f;
         }
         *weight = probability * kept;
-        *d = probability == 0.0f ? 0.0f : probability * (*d * kept - delta) * outer;
+        *d = probability == 0.0f ? 0.0f : probability * ((kept == 0.0f ? 0.0f : *d * kept) - delta) * outer;
     }
     sync_warp();
 }
@@ -93,6 +93,21 @@ DEVICE void backward_queries(const Problem &p) {
     const int first_row = static_cast<int>(blockIdx.x) / chunks * kPlainRows;
     const int kv_head = static_cast<int>(blockIdx.y), b = static_cast<int>(blockIdx.z);
     float sum[kPlainWarpRows][4] = {};
+    const auto add = [&] {  // to the second level of the sums, the gradients themselves
+#pragma unroll
+        for (int i = 0; i < kPlainWarpRows; i++) {
+            const Row row = row_of(p, b, kv_head, first_row + warp_row + i);
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int d = chunk * kChunk + 32 * c + lane;
+                if (row.query < p.count && d < p.head_dim) {
+                    p.query_gradients[place_of(p, b, row) * p.head_dim + d] += sum[i][c];
+                }
+                sum[i][c] = 0.0f;
+            }
+        }
+    };
+    int since_add = 0;
     const int end = p.rows[b].first_tile + p.rows[b].tiles;
     for (int t = p.rows[b].first_tile; t < end; t++) {
         const Tile tile = p.tiles[t];
@@ -101,18 +116,12 @@ DEVICE void backward_queries(const Problem &p) {
         }
         differentiate<T>(p, m, b, kv_head, tile, first_row, chunk);
         add_products(sum, m.slopes + warp_row * kTileKeys, m.keys, kChunkStride, tile.length);
-    }
-#pragma unroll
-    for (int i = 0; i < kPlainWarpRows; i++) {
-        const Row row = row_of(p, b, kv_head, first_row + warp_row + i);
-#pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const int d = chunk * kChunk + 32 * c + lane;
-            if (row.query < p.count && d < p.head_dim) {
-                p.query_gradients[place_of(p, b, row) * p.head_dim + d] += sum[i][c];
-            }
+        if (++since_add == kFoldTiles) {
+            add();
+            since_add = 0;
         }
     }
+    add();
 }
 
 template <class T>
@@ -128,7 +137,21 @@ DEVICE void backward_keys(const Problem &p) {
     }
     const Tile tile = p.tiles[of.first_tile + number];
     float key[kTileKeys] = {}, value[kTileKeys] = {};
-    const int rows = p.heads / p.kv_heads * p.count;
+    const int rows = p.heads / p.kv_heads * p.count, d = chunk * kChunk + column;
+    const long long first = static_cast<long long>(kv_head) * of.keys + tile.first;
+    const auto add = [&] {
+#pragma unroll
+        for (int j = 0; j < kTileKeys; j++) {
+            if (j < tile.length && d < p.head_dim) {
+                of.key_gradients[(first + j) * p.head_dim + d] += key[j];
+            }
+            if (j < tile.length && d < p.value_dim) {
+                of.value_gradients[(first + j) * p.value_dim + d] += value[j];
+            }
+            key[j] = value[j] = 0.0f;
+        }
+    };
+    int since_add = 0;
     for (int first_row = 0; first_row < rows; first_row += kPlainRows) {
         if (hidden_tile(p, b, tile, first_row, kPlainRows)) {
             continue;
@@ -138,6 +161,15 @@ DEVICE void backward_keys(const Problem &p) {
 #pragma unroll 1
         for (int r = 0; r < kPlainRows; r++) {
             const float query = m.queries[r * kChunkStride + column], gradient = m.out_gradient[r * kChunkStride + column];
+            if (!(fabsf(query) < infinity() && fabsf(gradient) < infinity())) {  // reaches only the keys that the row sees
+#pragma unroll
+                for (int j = 0; j < kTileKeys; j++) {
+                    const float weight = m.weights[r * kTileKeys + j], slope = m.slopes[r * kTileKeys + j];
+                    value[j] = weight != 0.0f ? fmaf(weight, gradient, value[j]) : value[j];
+                    key[j] = slope != 0.0f ? fmaf(slope, query, key[j]) : key[j];
+                }
+                continue;
+            }
 #pragma unroll
             for (int j = 0; j < kTileKeys; j += 4) {
                 const float4 weight = *reinterpret_cast<const float4 *>(m.weights + r * kTileKeys + j);
@@ -152,18 +184,12 @@ DEVICE void backward_keys(const Problem &p) {
                 key[j + 3] = fmaf(slope.w, query, key[j + 3]);
             }
         }
-    }
-    const int d = chunk * kChunk + column;
-    const long long first = static_cast<long long>(kv_head) * of.keys + tile.first;
-#pragma unroll
-    for (int j = 0; j < kTileKeys; j++) {
-        if (j < tile.length && d < p.head_dim) {
-            of.key_gradients[(first + j) * p.head_dim + d] += key[j];
-        }
-        if (j < tile.length && d < p.value_dim) {
-            of.value_gradients[(first + j) * p.value_dim + d] += value[j];
+        if (++since_add == 2 * kFoldTiles) {
+            add();
+            since_add = 0;
         }
     }
+    add();
 }
 
 #define BACKWARD(type, T)                                                                              \

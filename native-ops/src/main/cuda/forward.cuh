@@ -12,12 +12,12 @@ struct Terms<Half> {  // 2 x 11 bits; powers of two keep them away from the narr
     static constexpr int kCount = 2;
     static constexpr float kWeightScale = 32768.0f;
     static constexpr unsigned kExponent = 0x7c00;
-    // A power of two that brings the largest of a row between 1 and 2, and its inverse.
+    // A power of two that brings the largest of a row between 2^14 and 2^15, near the top of f16's range, and its inverse.
     DEVICE static float scale_of(float largest, float *inverse) {
         int exponent = static_cast<int>(__float_as_uint(largest) >> 23 & 0xffu);
-        exponent = exponent < 1 ? 127 : exponent > 253 ? 253 : exponent;
-        *inverse = __int_as_float(exponent << 23);
-        return __int_as_float((254 - exponent) << 23);
+        exponent = exponent < 15 ? 15 : exponent > 253 ? 253 : exponent;
+        *inverse = __int_as_float((exponent - 14) << 23);
+        return __int_as_float((268 - exponent) << 23);
     }
 };
 
@@ -107,6 +107,37 @@ DEVICE void forward(const Problem &p) {
         }
         commit_copies();
     };
+    // Every so many tiles, what was added up goes to the rows of the state, the second level of the sums; out and sum start again.
+    const long long rows = static_cast<long long>(p.batch) * p.heads * p.count;
+    float folded_max[2] = {minus_infinity(), minus_infinity()}, folded_sum[2] = {0.0f, 0.0f};
+    int folds = 0, since_fold = 0;
+    const auto fold = [&] {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const float old = weight_of(folded_max[r], max[r]);
+            folded_max[r] = max[r];
+            sum[r] += shuffle_xor(sum[r], 1);
+            sum[r] += shuffle_xor(sum[r], 2);
+            folded_sum[r] = folded_sum[r] * old + sum[r];
+            if (row[r].query < p.count) {
+                float *const to = p.state + (split * rows + place_of(p, b, row[r])) * (D + 1);
+#pragma unroll
+                for (int n = 0; n < D / 8; n++) {
+#pragma unroll
+                    for (int i = 0; i < 2; i++) {
+                        float *const at = to + n * 8 + 2 * pair + i;
+                        *at = (folds > 0 ? *at * old : 0.0f) + out[n][2 * r + i] * (1.0f / Terms<T>::kWeightScale);
+                    }
+                }
+            }
+            sum[r] = 0.0f;
+        }
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+            out[n][0] = out[n][1] = out[n][2] = out[n][3] = 0.0f;
+        }
+        folds++;
+    };
     skip_hidden();
     Tile next = {};
     if (t < end) {
@@ -177,7 +208,7 @@ DEVICE void forward(const Problem &p) {
                     const bool seen = key < tile.length && sees(row[r], tile.position + key);
                     score[n][i] = seen ? score[n][i] * row_scales[warp_row + quad + r * 8] * p.scale : minus_infinity();
                 }
-                new_max[r] = fmaxf(new_max[r], score[n][i]);
+                new_max[r] = fmaxf(new_max[r], comparable(score[n][i]));
             }
         }
         float shrink[2];
@@ -241,32 +272,33 @@ DEVICE void forward(const Problem &p) {
                 }
             }
         }
+        if (++since_fold == kFoldTiles) {
+            fold();
+            since_fold = 0;
+        }
     }
     wait_copies<0>();
-    const long long rows = static_cast<long long>(p.batch) * p.heads * p.count;
+    fold();
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        sum[r] += shuffle_xor(sum[r], 1);
-        sum[r] += shuffle_xor(sum[r], 2);
-        if (row[r].query >= p.count) {
-            continue;
-        }
-        float *const to = p.state + (split * rows + place_of(p, b, row[r])) * (D + 1);
+        if (row[r].query < p.count) {
+            float *const to = p.state + (split * rows + place_of(p, b, row[r])) * (D + 1);
 #pragma unroll
-        for (int n = 0; n < D / 8; n++) {
+            for (int n = 0; n < D / 8; n++) {
 #pragma unroll
-            for (int i = 0; i < 2; i++) {
-                const float total = out[n][2 * r + i] * (1.0f / Terms<T>::kWeightScale);
-                to[n * 8 + 2 * pair + i] = max[r] == minus_infinity() ? 0.0f : total / sum[r];
+                for (int i = 0; i < 2; i++) {
+                    float *const at = to + n * 8 + 2 * pair + i;
+                    *at = max[r] == minus_infinity() ? 0.0f : *at / folded_sum[r];
+                }
             }
-        }
-        if (pair == 0) {
-            to[D] = lse_of(max[r], sum[r]);
+            if (pair == 0) {
+                to[D] = lse_of(max[r], folded_sum[r]);
+            }
         }
     }
 }
 
-#define FORWARD(type, T, D) KERNEL __launch_bounds__(128) forward_##type##_d##D(const Problem p) { forward<T, D>(p); }
+#define FORWARD(type, T, D) KERNEL __launch_bounds__(128, 2) forward_##type##_d##D(const Problem p) { forward<T, D>(p); }
 FORWARD(f16, Half, 64)
 FORWARD(f16, Half, 128)
 FORWARD(bf16, Bfloat, 64)

@@ -15,7 +15,7 @@ KERNEL __launch_bounds__(128) merge(const Merge p) {
     float max = minus_infinity(), sum = 0.0f;
 #pragma unroll 1
     for (int i = lane; i < p.splits; i += 32) {  // every warp by itself
-        max = fmaxf(max, parts[i * part + dim]);
+        max = fmaxf(max, comparable(parts[i * part + dim]));
     }
     max = warp_max(max);
 #pragma unroll 1
@@ -31,9 +31,14 @@ KERNEL __launch_bounds__(128) merge(const Merge p) {
     float *const to = p.state + row * p.row_length;
     for (int d = thread; d < dim; d += 128) {
         float out = 0.0f;
+        for (int first = 0; first < p.splits; first += 64) {  // in two levels, so that errors grow with the root of many splits
+            const int end = first + 64 < p.splits ? first + 64 : p.splits;
+            float some = 0.0f;
 #pragma unroll 4
-        for (int i = 0; i < p.splits; i++) {
-            out += weights[i] * parts[i * part + d];
+            for (int i = first; i < end; i++) {
+                some += weights[i] * parts[i * part + d];
+            }
+            out += some;
         }
         to[d] = max == minus_infinity() ? 0.0f : out / sum;
     }

@@ -95,6 +95,38 @@ DEVICE void plain_forward(const Problem &p) {
         running[2 * (warp_row + lane) + 1] = 0.0f;
     }
     sync_warp();
+    // The second level of the sums lies in the rows of the state, as in forward.
+    const long long rows = static_cast<long long>(p.batch) * p.heads * p.count;
+    float folded_max[kPlainWarpRows], folded_sum[kPlainWarpRows] = {};
+#pragma unroll
+    for (int i = 0; i < kPlainWarpRows; i++) {
+        folded_max[i] = minus_infinity();
+    }
+    int folds = 0, since_fold = 0;
+    const auto fold = [&] {
+#pragma unroll
+        for (int i = 0; i < kPlainWarpRows; i++) {
+            const Row row = row_of(p, b, kv_head, first_row + warp_row + i);
+            const float max = running[2 * (warp_row + i)], old = weight_of(folded_max[i], max);
+            folded_sum[i] = folded_sum[i] * old + running[2 * (warp_row + i) + 1];
+            folded_max[i] = max;
+            float *const to = p.state + (split * rows + place_of(p, b, row)) * (p.value_dim + 1);
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                const int d = first_value + 32 * c + lane;
+                if (row.query < p.count && d < p.value_dim) {
+                    to[d] = (folds > 0 ? to[d] * old : 0.0f) + out[i][c];
+                }
+                out[i][c] = 0.0f;
+            }
+        }
+        sync_warp();  // all lanes have read the sums
+        if (lane < kPlainWarpRows) {
+            running[2 * (warp_row + lane) + 1] = 0.0f;
+        }
+        sync_warp();
+        folds++;
+    };
     const int end = of.first_tile + split_start(of.tiles, p.splits, split + 1);
     for (int t = of.first_tile + split_start(of.tiles, p.splits, split); t < end; t++) {
         const Tile tile = p.tiles[t];
@@ -135,23 +167,26 @@ DEVICE void plain_forward(const Problem &p) {
             }
         }
         add_products(out, weights + warp_row * kTileKeys, values, kChunk, tile.length);
+        if (++since_fold == kFoldTiles) {
+            fold();
+            since_fold = 0;
+        }
     }
-    const long long rows = static_cast<long long>(p.batch) * p.heads * p.count;
+    fold();
 #pragma unroll
     for (int i = 0; i < kPlainWarpRows; i++) {
         const Row row = row_of(p, b, kv_head, first_row + warp_row + i);
         if (row.query < p.count) {
-            const float max = running[2 * (warp_row + i)], sum = running[2 * (warp_row + i) + 1];
             float *const to = p.state + (split * rows + place_of(p, b, row)) * (p.value_dim + 1);
 #pragma unroll
             for (int c = 0; c < 4; c++) {
                 const int d = first_value + 32 * c + lane;
                 if (d < p.value_dim) {
-                    to[d] = max == minus_infinity() ? 0.0f : out[i][c] * p.kept_scale / sum;
+                    to[d] = folded_max[i] == minus_infinity() ? 0.0f : to[d] * p.kept_scale / folded_sum[i];
                 }
             }
             if (lane == 0 && first_value == 0) {
-                to[p.value_dim] = lse_of(max, sum);
+                to[p.value_dim] = lse_of(folded_max[i], folded_sum[i]);
             }
         }
     }

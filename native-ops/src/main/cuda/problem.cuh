@@ -49,6 +49,8 @@ struct Problem {
 
 constexpr float kLog2E = 1.4426950408889634f;
 
+DEVICE float infinity() { return -minus_infinity(); }
+
 // e^x for x <= 0
 DEVICE float exp_of(float x) { return exp2_of(x * kLog2E); }
 
@@ -177,11 +179,16 @@ DEVICE float warp_max(float x) {
     return x;
 }
 
+// A score to take a maximum of: fmaxf would overlook NaN, and a row of nothing else would look empty.
+DEVICE float comparable(float score) { return score == score ? score : 0.0f; }
+
 // e^(score - max) where something was seen, else 0
 DEVICE float weight_of(float score, float max) { return max == minus_infinity() ? 0.0f : exp_of(score - max); }
 
 // The lse of a row of weights relative to max that add up to sum.
 DEVICE float lse_of(float max, float sum) { return max == minus_infinity() ? max : max + logf(sum); }
+
+constexpr int kFoldTiles = 16;  // tiles after which sums go to a second level: float32's errors grow with the number of additions
 
 constexpr int kTileKeys = 32;  // the most that a tile of the plain and the decode kernels may have: a lane for each
 
@@ -194,7 +201,7 @@ DEVICE float soften(const Problem &p, int b, const Row &row, const Tile &tile, f
     const bool seen = lane < tile.length && sees(row, position);
     const float score = seen ? score_of(p, b, row, position, scores[lane]) : minus_infinity();
     const float old_max = running[0], old_sum = running[1];
-    const float max = fmaxf(old_max, warp_max(score));
+    const float max = fmaxf(old_max, warp_max(comparable(score)));
     const float weight = weight_of(score, max), shrink = weight_of(old_max, max);
     const float sum = warp_sum(weight);
     const bool dropped = seen && p.dropout_threshold != 0 && !keeps(p, dropout_key(p, b, row), position);

@@ -10,8 +10,34 @@ import java.util.Optional;
  */
 public final class CudaKernelProvider implements AttentionKernelProvider {
 
+    private static final int LEAST_CAPABILITY = 80; // that of the PTX
+
+    /** Made at the first question, since that loads the driver. */
     private static final class Holder {
-        static final AttentionKernel KERNEL = new CudaKernel(new LibCuda());
+        static final AttentionKernel KERNEL;
+
+        @SuppressWarnings("StaticAssignmentOfThrowable") // kept to be told at every question, thrown by none
+        static final Throwable UNAVAILABILITY_CAUSE;
+
+        static {
+            AttentionKernel kernel = null;
+            Throwable cause = LibCuda.unavailabilityCause().orElse(null);
+            if (cause == null) {
+                try {
+                    LibCuda driver = new LibCuda();
+                    int capability = driver.device().computeCapability();
+                    if (capability < LEAST_CAPABILITY) {
+                        throw new UnsupportedOperationException("the CUDA kernels need compute capability 8.0 or more: "
+                                + driver.device().name() + " has " + capability / 10.0);
+                    }
+                    kernel = new CudaKernel(driver);
+                } catch (RuntimeException | OutOfMemoryError failure) {
+                    cause = failure;
+                }
+            }
+            KERNEL = kernel;
+            UNAVAILABILITY_CAUSE = cause;
+        }
     }
 
     @Override
@@ -27,12 +53,14 @@ public final class CudaKernelProvider implements AttentionKernelProvider {
 
     @Override
     public Optional<Throwable> unavailabilityCause() {
-        return LibCuda.unavailabilityCause();
+        return Optional.ofNullable(Holder.UNAVAILABILITY_CAUSE);
     }
 
     @Override
     public AttentionKernel kernel() {
-        LibCuda.ensureAvailable();
+        unavailabilityCause().ifPresent(cause -> {
+            throw new IllegalStateException("no CUDA device can be used: " + cause.getMessage(), cause);
+        });
         return Holder.KERNEL;
     }
 }

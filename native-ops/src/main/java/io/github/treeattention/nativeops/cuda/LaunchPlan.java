@@ -24,6 +24,8 @@ record LaunchPlan(String kernel, int splits, int valueChunks, Launch launch) {
     private static final int PLAIN_ROWS = 16; // kPlainRows in plain.cuh
     private static final int CHUNK = 128; // kChunk there
     private static final int MOST_SPLITS = 128;
+    private static final int FOLD_TILES = 16; // kFoldTiles in problem.cuh; decode's second level of sums is the merge
+    private static final int MOST_DECODE_SPLITS = 8192; // the merge keeps a weight for each in shared memory
     private static final int LEAST_TILES = 4; // of a split: below, the merge costs more than the split saves
     private static final double GOOD_SHARE = 0.85;
 
@@ -36,7 +38,8 @@ record LaunchPlan(String kernel, int splits, int valueChunks, Launch launch) {
         int rows = spec.groupSize() * queries;
         boolean tuned = spec.headDim() == spec.valueDim() && (spec.headDim() == 64 || spec.headDim() == 128);
         if (tuned && rows <= DECODE_ROWS && decodeBytes(spec, type, rows) <= device.sharedBytesPerBlock()) {
-            int splits = splits(device.multiprocessors(), (long) batch * spec.kvHeads(), tiles);
+            int least = Math.min(MOST_DECODE_SPLITS, Math.max(1, divideUp(tiles, FOLD_TILES)));
+            int splits = splits(device.multiprocessors(), (long) batch * spec.kvHeads(), tiles, least);
             return new LaunchPlan(
                     "decode_" + suffix(type) + "_d" + spec.headDim() + "_r" + groupRows(rows),
                     splits,
@@ -106,13 +109,17 @@ record LaunchPlan(String kernel, int splits, int valueChunks, Launch launch) {
      * @param blocks of one part
      */
     static int splits(int multiprocessors, long blocks, int tiles) {
+        return splits(multiprocessors, blocks, tiles, 1);
+    }
+
+    private static int splits(int multiprocessors, long blocks, int tiles, int least) {
         int slots = 2 * multiprocessors;
-        int most = Math.max(1, Math.min(MOST_SPLITS, tiles / LEAST_TILES));
+        int most = Math.max(least, Math.min(MOST_SPLITS, tiles / LEAST_TILES));
         double best = 0;
-        for (int splits = 1; splits <= most; splits++) {
+        for (int splits = least; splits <= most; splits++) {
             best = Math.max(best, busyShare(blocks * splits, slots));
         }
-        int fewest = 1;
+        int fewest = least;
         while (busyShare(blocks * fewest, slots) < GOOD_SHARE * best) {
             fewest++;
         }

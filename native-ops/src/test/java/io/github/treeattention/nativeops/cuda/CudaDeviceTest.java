@@ -68,7 +68,7 @@ class CudaDeviceTest {
     }
 
     private static void requireDevice() {
-        LibCuda.unavailabilityCause().ifPresent(cause -> {
+        new CudaKernelProvider().unavailabilityCause().ifPresent(cause -> {
             if (Boolean.getBoolean("treeattention.require.gpu")) {
                 Assertions.fail("the profile gpu needs a CUDA device: " + cause.getMessage());
             }
