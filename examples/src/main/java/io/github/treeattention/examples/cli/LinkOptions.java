@@ -56,7 +56,7 @@ final class LinkOptions {
             converter = DashedNames.LinkNames.class,
             description =
                     "Links between hosts: Aeron UDP (encrypted by the run's token) or TCP, with shared memory inside"
-                            + " hosts; tcp-only: TCP everywhere. Default: auto, what is faster at the start of the run.")
+                            + " hosts; tcp-only: TCP everywhere. auto: what is faster at the start of the run. Default: tcp.")
     private DataPlaneOptions.Links transport;
 
     @Option(

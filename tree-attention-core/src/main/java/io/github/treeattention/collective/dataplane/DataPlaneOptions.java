@@ -57,9 +57,9 @@ public record DataPlaneOptions(
         }
     }
 
-    /** Shared memory inside hosts, the faster medium between them. */
+    /** Shared memory inside hosts, TCP between them. */
     public static DataPlaneOptions defaults() {
-        return new DataPlaneOptions(Links.AUTO, Optional.empty(), Optional.empty(), "");
+        return new DataPlaneOptions(Links.TCP, Optional.empty(), Optional.empty(), "");
     }
 
     public DataPlaneOptions withLinks(Links medium) {
@@ -111,7 +111,7 @@ public record DataPlaneOptions(
      */
     public static DataPlaneOptions from(Map<String, String> environment) {
         return new DataPlaneOptions(
-                links(environment.getOrDefault(TRANSPORT, "auto")),
+                links(environment.getOrDefault(TRANSPORT, "tcp")),
                 text(environment, INTERFACE),
                 text(environment, TLS_KEYSTORE).map(Path::of),
                 environment.getOrDefault(TLS_PASSWORD, ""));

@@ -133,12 +133,17 @@ class DataPlaneTest {
                 IllegalArgumentException.class,
                 () -> DataPlaneOptions.from(Map.of("TREEATTN_TRANSPORT", "udp", "TREEATTN_TLS_KEYSTORE", "/k.p12")));
         assertTrue(failure.getMessage().contains("TLS is for TCP"), failure.getMessage());
-        assertFalse(DataPlaneOptions.defaults().withTls(Path.of("k"), "").mayUseUdp(), "who asks for TLS gets it");
+        assertFalse(
+                DataPlaneOptions.defaults()
+                        .withLinks(Links.AUTO)
+                        .withTls(Path.of("k"), "")
+                        .mayUseUdp(),
+                "who asks for TLS gets it");
     }
 
     @Test
     void shouldNeedADriverWhereMemoryIsSharedOrUdpIsForced() {
-        DataPlaneOptions auto = DataPlaneOptions.defaults();
+        DataPlaneOptions auto = DataPlaneOptions.defaults().withLinks(Links.AUTO);
         assertTrue(auto.needsDriver(2, 4));
         assertFalse(auto.needsDriver(1, 4));
         assertTrue(auto.withLinks(Links.UDP).needsDriver(1, 4));
