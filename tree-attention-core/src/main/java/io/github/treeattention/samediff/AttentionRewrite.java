@@ -123,7 +123,6 @@ public final class AttentionRewrite {
         ours.setOwnName(node.getName());
         node.setInputsToOp(inputs);
         node.setOp(ours);
-        graph.getSessions().clear(); // they remember operations that are gone
         replaced.add(new RewriteReport.Replaced(prefix + node.getName(), WRITTEN, ours.opName()));
     }
 

@@ -204,6 +204,11 @@ class WrittenAttentionTest {
         kept[0].sum().rename("sparsity");
         assertLeft(watched.graph, "others read softmax too");
 
+        Plain loss = Plain.of(4);
+        loss.attend(loss.product(), weights -> weights.rename("weights"));
+        loss.graph.setLossVariables("total", "weights");
+        assertLeft(loss.graph, "others read weights too");
+
         Plain dropped = Plain.of(4);
         assertLeft(
                 dropped.attend(dropped.product(), weights -> dropped.graph.math.square(weights)),
