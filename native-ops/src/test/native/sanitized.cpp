@@ -175,6 +175,30 @@ ta_status forward(Case &c) {
     return ta_partial(&params);
 }
 
+// The lse alone, then with q's first elements as the source; the case's dropout and soft-cap do not go with it.
+ta_status lse(const Case &c, std::vector<float> *alone, std::vector<float> *with_source) {
+    const size_t rows = static_cast<size_t>(c.spec.batch) * c.spec.heads * c.spec.queries;
+    std::vector<float> source(rows * c.spec.value_dim);
+    for (size_t i = 0; i < source.size(); i++) {
+        source[i] = c.q[i % c.q.size()];
+    }
+    ta_lse_params params{};
+    params.spec = c.spec;
+    params.spec.dropout_rate = 0;
+    params.q = c.q.data();
+    params.first_positions = c.first.data();
+    params.shards = c.shards.data();
+    params.mask = &c.mask;
+    alone->resize(rows);
+    params.lse = alone->data();
+    const ta_status status = ta_lse(&params);
+    params.spec.soft_cap = 0;
+    params.source = source.data();
+    with_source->resize(rows);
+    params.lse = with_source->data();
+    return status == TA_OK ? ta_lse(&params) : status;
+}
+
 // dq, then each batch row's dkeys and dvalues
 ta_status backward(const Case &c, std::vector<std::vector<float>> &gradients) {
     gradients.assign(1, std::vector<float>(c.q.size()));
@@ -215,7 +239,6 @@ bool close(const std::vector<float> &a, const std::vector<float> &b) {
     }
     return true;
 }
-
 
 // Every way in which a table can reach beyond its memory or fall short of the keys.
 bool refuses_bad_tables() {
@@ -273,7 +296,8 @@ int main(int count, char **arguments) {
     for (int trial = 0; trial < trials; trial++) {
         Case c = random_case(TA_ISA_GENERIC);
         std::vector<std::vector<float>> wanted, got;
-        if (forward(c) != TA_OK || backward(c, wanted) != TA_OK) {
+        std::vector<float> wanted_lse, wanted_energy, got_lse, got_energy;
+        if (forward(c) != TA_OK || backward(c, wanted) != TA_OK || lse(c, &wanted_lse, &wanted_energy) != TA_OK) {
             return 1;
         }
         const std::vector<float> state = c.state;
@@ -281,6 +305,10 @@ int main(int count, char **arguments) {
             c.spec.isa = isa;
             if (forward(c) != TA_OK || !close(c.state, state) || backward(c, got) != TA_OK) {
                 std::fprintf(stderr, "trial %d, %s\n", trial, ta_isa_name(static_cast<ta_isa>(isa)));
+                return 1;
+            }
+            if (lse(c, &got_lse, &got_energy) != TA_OK || !close(got_lse, wanted_lse) || !close(got_energy, wanted_energy)) {
+                std::fprintf(stderr, "trial %d, %s, lse\n", trial, ta_isa_name(static_cast<ta_isa>(isa)));
                 return 1;
             }
             for (size_t i = 0; i < got.size(); i++) {

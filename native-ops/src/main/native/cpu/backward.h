@@ -114,7 +114,7 @@ INLINE void load_rows(const Problem &p, const Unit &u, const Gradients &g, Backw
         const float *const state = real ? state_of(p, u, row) : nullptr;
         const bool seen = real && state[value_dim] != kMinusInfinity;
         const float *const gradient = real ? g.state_gradient + (state - p.state) : nullptr;
-        pack_row(seen ? query_of(p, u, row) : nullptr, p.query_sign, static_cast<float>(p.spec.scale), p.spec.head_dim, r,
+        pack_row(seen ? query_of(p, u, row) : nullptr, p.query_factor, static_cast<float>(p.spec.scale), p.spec.head_dim, r,
                  vectors, m.q_panels, m.q_columns);
         pack_row(seen ? gradient : nullptr, 1, 1, value_dim, r, vectors, m.do_panels, m.do_columns);
         m.finite_rows &= !seen || (finite(query_of(p, u, row), p.spec.head_dim) && finite(gradient, value_dim));

@@ -328,12 +328,12 @@ INLINE void start_rows(const Problem &p, const Unit &u, DecodeMemory &m) {
         float *const to = m.q + r * m.query_stride;
         int64_t d = 0;
         for (; d + 2 * W <= dim; d += 2 * W) {
-            to_halves(from + d, p.query_sign, to + d, static_cast<const T *>(nullptr));
+            to_halves(from + d, p.query_factor, to + d, static_cast<const T *>(nullptr));
         }
         if (d < dim) {
             alignas(64) float last[2 * W] = {};
             std::memcpy(last, from + d, static_cast<size_t>(dim - d) * sizeof(float));
-            to_halves(last, p.query_sign, to + d, static_cast<const T *>(nullptr));
+            to_halves(last, p.query_factor, to + d, static_cast<const T *>(nullptr));
         }
         m.max[r] = kMinusInfinity;
         m.sum[r] = 0;

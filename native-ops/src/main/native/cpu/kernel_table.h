@@ -22,17 +22,20 @@ struct Problem {
     ta_spec spec;
     int32_t group;
     int64_t rows;           // queries * group
-    int32_t value_stride;   // floats from one partial row to the next: value_dim rounded up to a multiple of 32
+    int32_t score_dim;      // products of a score: head_dim, and value_dim more with a source
+    int32_t out_dim;        // value_dim; 0 where only the lse is wanted
+    int32_t value_stride;   // floats from one partial row to the next: out_dim rounded up to a multiple of 32
     float factor;           // exp(scale * s) = exp2(factor * s) for a raw dot product s, or a soft-capped score
     float factor_low;       // what rounding took from factor
     double natural;         // scale of m in the natural lse: lse = natural * m + log l
-    float query_sign;       // -1 for a negative scale, 0 for scale 0, else 1
+    float query_factor;     // of q: -1 for a negative scale, 0 for scale 0, else 1; with a source the scale itself
     float score_scale;      // makes scores natural logits, which a bias is added to; 1 where they are
     float out_scale;        // 1 / (1 - dropout rate)
     int32_t drop_below;     // draws below it are dropped; 0 for no dropout
     bool names_keys;        // whether the mask hides or biases single keys
     ta_mask mask;
     const float *q;
+    const float *source;    // null for none
     const int64_t *first_positions;
     const ShardView *shards;
     float *state;

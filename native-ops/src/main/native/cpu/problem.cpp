@@ -94,28 +94,34 @@ ShardView *view_shards(const ta_shard *shards, int32_t batch) {
     return view;
 }
 
-Problem problem_of(const ta_spec &spec, const ta_mask &mask) {
+void set_natural(Problem *problem, double natural) {
     constexpr double log2e = 1.4426950408889634;
+    problem->natural = natural;
+    problem->factor = static_cast<float>(natural * log2e);
+    problem->factor_low = static_cast<float>(natural * log2e - static_cast<double>(problem->factor));
+}
+
+Problem problem_of(const ta_spec &spec, const ta_mask &mask) {
     Problem problem{};
     problem.spec = spec;
     problem.group = spec.heads / spec.kv_heads;
     problem.rows = static_cast<int64_t>(spec.queries) * problem.group;
+    problem.score_dim = spec.head_dim;
+    problem.out_dim = spec.value_dim;
     problem.value_stride = (spec.value_dim + 31) / 32 * 32;
     constexpr double smallest = 1.1754943508222875e-38;  // a scale below is 0 in float32
-    problem.query_sign = spec.scale >= smallest ? 1.0f : spec.scale <= -smallest ? -1.0f : 0.0f;
+    problem.query_factor = spec.scale >= smallest ? 1.0f : spec.scale <= -smallest ? -1.0f : 0.0f;
     // With a soft cap scores leave the cap as natural logits, with a bias they are made such; else the scale goes into the
     // exponent.
-    const bool natural = spec.soft_cap > 0 || mask.bias.values != nullptr || problem.query_sign == 0;
-    problem.natural = natural ? 1 : std::fabs(spec.scale);
-    problem.score_scale = natural && !(spec.soft_cap > 0) && problem.query_sign != 0
+    const bool natural = spec.soft_cap > 0 || mask.bias.values != nullptr || problem.query_factor == 0;
+    set_natural(&problem, natural ? 1 : std::fabs(spec.scale));
+    problem.score_scale = natural && !(spec.soft_cap > 0) && problem.query_factor != 0
                               ? static_cast<float>(std::fabs(spec.scale))
                               : 1.0f;
     problem.out_scale = static_cast<float>(1 / (1 - spec.dropout_rate));
     problem.drop_below = static_cast<int32_t>(spec.dropout_rate * 2147483648.0);
     problem.mask = mask;
     problem.names_keys = mask.keys.values != nullptr || mask.visible.values != nullptr || mask.bias.values != nullptr;
-    problem.factor = static_cast<float>(problem.natural * log2e);
-    problem.factor_low = static_cast<float>(problem.natural * log2e - static_cast<double>(problem.factor));
     return problem;
 }
 
@@ -179,6 +185,18 @@ ta_status OwnedProblem::open(const ta_spec &spec, const float *q, const int64_t 
     problem.first_positions = first_positions;
     problem.shards = shards_;
     return TA_OK;
+}
+
+void OwnedProblem::want_lse(const float *source) {
+    problem.out_dim = 0;
+    problem.value_stride = 0;
+    if (source != nullptr) {  // one product of longer rows: the scale goes into q, and scores are natural logits
+        problem.source = source;
+        problem.score_dim += problem.spec.value_dim;
+        problem.query_factor = static_cast<float>(problem.spec.scale);
+        problem.score_scale = 1;
+        set_natural(&problem, 1);
+    }
 }
 
 void visible_keys(const Problem &problem, int32_t batch, int64_t first_row, int64_t last_row, int64_t *from, int64_t *to) {

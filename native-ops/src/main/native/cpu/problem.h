@@ -17,6 +17,9 @@ class OwnedProblem {
     ta_status open(const ta_spec &spec, const float *q, const int64_t *first_positions, const ta_shard *shards,
                    const ta_mask *mask);
 
+    // Makes it the problem of the lse alone, of scores to which source * v is added; null for none.
+    void want_lse(const float *source);
+
     Problem problem{};
     const Kernels *kernels = nullptr;
 

@@ -22,10 +22,16 @@ INLINE const float *query_of(const Problem &p, const Unit &u, int64_t row) {
     return p.q + (head * p.spec.queries + row / p.group) * p.spec.head_dim;
 }
 
-// state of a row: [value_dim + 1]
+// source of a row: [value_dim]
+INLINE const float *source_of(const Problem &p, const Unit &u, int64_t row) {
+    const int64_t head = static_cast<int64_t>(u.batch) * p.spec.heads + head_of(p, u, row);
+    return p.source + (head * p.spec.queries + row / p.group) * p.spec.value_dim;
+}
+
+// state of a row: [out_dim + 1]
 INLINE float *state_of(const Problem &p, const Unit &u, int64_t row) {
     const int64_t head = static_cast<int64_t>(u.batch) * p.spec.heads + head_of(p, u, row);
-    return p.state + (head * p.spec.queries + row / p.group) * (p.spec.value_dim + 1);
+    return p.state + (head * p.spec.queries + row / p.group) * (p.out_dim + 1);
 }
 
 // The exponent's reference for a maximum: 0 where no key was seen, so that exp2(-inf - reference) is 0 and not NaN.
@@ -39,10 +45,10 @@ INLINE float lse_of(const Problem &p, float max, double sum) {
     return static_cast<float>(static_cast<double>(max) * p.natural + rounded * ln2 + std::log(sum));
 }
 
-// out[value_dim] of a row divided by its sum, into the state
+// out[out_dim] of a row divided by its sum, into the state
 INLINE void finish_row(const Problem &p, const Unit &u, int64_t row, const float *out, float max, double sum) {
     float *const to = state_of(p, u, row);
-    const int dim = p.spec.value_dim;
+    const int dim = p.out_dim;
     if (sum == 0) {  // no key seen
         std::memset(to, 0, static_cast<size_t>(dim) * sizeof(float));
         to[dim] = kMinusInfinity;

@@ -16,10 +16,10 @@ static_assert(kTileRows % kPanel == 0 && kPanel % kSumRows == 0, "panels must di
 static_assert(W % kSumRowsSmall == 0 && 32 % kValuePanel == 0 && kTileKeys >= kDotRows, "whole micro-kernels only");
 
 struct TileMemory {
-    float *q;           // [panels][head_dim][panel's rows]
+    float *q;           // [panels][score_dim][panel's rows]
     float *out;         // [kTileRows][value_stride]
     float *scores;      // [kTileKeys][panel's rows]
-    float *keys;        // [kTileKeys][head_dim]
+    float *keys;        // [kTileKeys][score_dim]
     float *values;      // [value panels][kTileKeys][kValuePanel]
     float *max;         // [kTileRows], and so the following
     double *sum;
@@ -32,10 +32,10 @@ struct TileMemory {
 
     size_t carve(const Problem &p, void *block) {
         Carver carver(block);
-        q = carver.take<float>(static_cast<int64_t>(kTileRows) * p.spec.head_dim);
+        q = carver.take<float>(static_cast<int64_t>(kTileRows) * p.score_dim);
         out = carver.take<float>(static_cast<int64_t>(kTileRows) * p.value_stride);
         scores = carver.take<float>(kTileKeys * kPanel);
-        keys = carver.take<float>(static_cast<int64_t>(kTileKeys) * p.spec.head_dim);
+        keys = carver.take<float>(static_cast<int64_t>(kTileKeys) * p.score_dim);
         values = carver.take<float>(static_cast<int64_t>(kTileKeys) * p.value_stride);
         max = carver.take<float>(kTileRows);
         sum = carver.take<double>(kTileRows);
@@ -73,18 +73,22 @@ struct Tile {
     bool finite;        // whether all values are
 };
 
-// q of the unit's rows to panels; rows beyond the last are zero
+// q of the unit's rows, with the source behind it, to panels; rows beyond the last are zero
 INLINE void pack_queries(const Problem &p, const Unit &u, TileMemory &m) {
     const int vectors = (u.row_count + W - 1) / W;
     const int dim = p.spec.head_dim;
     for (int v = 0; v < vectors; v += 3) {
         const int width = smaller(3, vectors - v) * W;
-        float *const panel = m.q + static_cast<int64_t>(v) * W * dim;
+        float *const panel = m.q + static_cast<int64_t>(v) * W * p.score_dim;
         for (int i = 0; i < width; i++) {
             const int row = v * W + i;
             const float *const from = row < u.row_count ? query_of(p, u, u.first_row + row) : nullptr;
             for (int d = 0; d < dim; d++) {
-                panel[static_cast<int64_t>(d) * width + i] = from == nullptr ? 0.0f : p.query_sign * from[d];
+                panel[static_cast<int64_t>(d) * width + i] = from == nullptr ? 0.0f : p.query_factor * from[d];
+            }
+            const float *const source = from == nullptr || p.source == nullptr ? nullptr : source_of(p, u, u.first_row + row);
+            for (int d = dim; d < p.score_dim; d++) {
+                panel[static_cast<int64_t>(d) * width + i] = source == nullptr ? 0.0f : source[d - dim];
             }
         }
     }
@@ -113,19 +117,29 @@ INLINE bool pack_values(const T *from, int64_t dim, int64_t stride, int rows, in
 template <class T>
 INLINE Tile load_tile(const Problem &p, const Unit &u, KeyCursor &cursor, int64_t left, TileMemory &m) {
     const int64_t dim = p.spec.head_dim;
+    const int64_t value_dim = p.spec.value_dim;
     Tile tile{smaller(left, kTileKeys), false, true};
     for (int j = 0; j < tile.count;) {
         const KeyCursor::Run run = cursor.next(tile.count - j);
         const T *const keys = static_cast<const T *>(run.page->keys) + run.row * dim;
-        widen_row(keys, m.keys + j * dim, run.count * dim);
-        const T *const values = static_cast<const T *>(run.page->values) + run.row * p.spec.value_dim;
-        tile.finite &= pack_values(values, p.spec.value_dim, p.value_stride, run.count, j, m.values);
+        const T *const values = static_cast<const T *>(run.page->values) + run.row * value_dim;
+        if (p.source == nullptr) {
+            widen_row(keys, m.keys + j * dim, run.count * dim);
+        } else {
+            for (int64_t i = 0; i < run.count; i++) {
+                widen_row(keys + i * dim, m.keys + (j + i) * p.score_dim, dim);
+                widen_row(values + i * value_dim, m.keys + (j + i) * p.score_dim + dim, value_dim);
+            }
+        }
+        if (p.out_dim > 0) {
+            tile.finite &= pack_values(values, value_dim, p.value_stride, run.count, j, m.values);
+        }
         for (int i = 0; i < run.count; i++) {
             m.positions[j + i] = run.position + i;
         }
         j += run.count;
     }
-    for (int64_t i = tile.count * dim; i < kDotRows * dim; i++) {
+    for (int64_t i = tile.count * p.score_dim; i < kDotRows * p.score_dim; i++) {
         m.keys[i] = 0;
     }
     tile.masked = p.names_keys || !m.options.all_visible(m.positions[0], m.positions[tile.count - 1]);
@@ -258,7 +272,7 @@ INLINE void sum_row_seen(const Problem &p, TileMemory &m, int width, int panel_r
 }
 
 // One panel of N vectors of rows against a tile.
-// pass 1: scores = K Q^T; pass 2: softmax, dropout; pass 3: out = correction * out + P V
+// pass 1: scores = K Q^T; pass 2: softmax, dropout; pass 3: out = correction * out + P V, unless only the lse is wanted
 template <int N>
 static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &tile, int row) {
     const int width = N * W;
@@ -269,7 +283,7 @@ static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &ti
             return;
         }
     }
-    const int64_t dim = p.spec.head_dim;
+    const int64_t dim = p.score_dim;
     const float *const queries = m.q + row * dim;
     const int last = tile.count > kDotRows ? tile.count - kDotRows : 0;
     for (int j = from; j < to; j += kDotRows) {
@@ -286,6 +300,9 @@ static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &ti
         softmax_panel<N, Visible::kByRange>(p, m, row, from, to);
     } else {
         softmax_panel<N, Visible::kAll>(p, m, row, from, to);
+    }
+    if (p.out_dim == 0) {
+        return;
     }
     if (p.drop_below > 0) {
         drop_weights(p, m.options, m.positions, row, width, from, to, 1, m.scores);

@@ -97,6 +97,19 @@ typedef struct ta_partial_params {
 /* The state of each query over the keys that it may see; a row that sees none becomes out = 0, lse = -inf. */
 TA_API ta_status ta_partial(const ta_partial_params *params);
 
+typedef struct ta_lse_params {
+    ta_spec spec; /* without dropout; without a soft-cap where there is a source */
+    const float *q;                 /* as in ta_partial_params, and so the following three */
+    const int64_t *first_positions;
+    const ta_shard *shards;
+    const ta_mask *mask;
+    const float *source; /* [batch][heads][queries][value_dim]: scores are scale * q.k + source.v; null for none */
+    float *lse;          /* out: [batch][heads][queries] */
+} ta_lse_params;
+
+/* The natural-log lse of each query's scores alone, -inf for a row that sees no key. Reads values only where there is a source. */
+TA_API ta_status ta_lse(const ta_lse_params *params);
+
 typedef struct ta_backward_params {
     ta_spec spec;
     const float *q;                 /* as in ta_partial_params, and so the following three */

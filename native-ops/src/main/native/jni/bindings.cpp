@@ -214,6 +214,29 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_partial(
     return ta_partial(&params);
 }
 
+JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_lse(
+    JNIEnv *env, jclass, jintArray shape, jdoubleArray numbers, jlongArray masks, jobjectArray tables, jobject q,
+    jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts,
+    jobject source, jobject lse) {
+    Inputs inputs(env, shape, first_positions, key_pages, page_counts);
+    const ta_status status = inputs.read(env, numbers, masks, tables, q, key_pages, value_pages, places);
+    if (status != TA_OK) {
+        return status;
+    }
+    ta_lse_params params{};
+    params.spec = inputs.spec;
+    params.q = inputs.q;
+    params.first_positions = inputs.positions();
+    params.shards = inputs.shards.get();
+    params.mask = &inputs.mask;
+    params.source = static_cast<const float *>(address(env, source));
+    params.lse = static_cast<float *>(address(env, lse));
+    if (source != nullptr && params.source == nullptr) {
+        return TA_INVALID_ARGUMENT;
+    }
+    return ta_lse(&params);
+}
+
 JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_backward(
     JNIEnv *env, jclass, jintArray shape, jdoubleArray numbers, jlongArray masks, jobjectArray tables, jobject q,
     jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state,

@@ -52,6 +52,25 @@ final class Bindings {
             FloatBuffer state);
 
     /**
+     * {@code ta_lse}. Arguments as in {@link #partial}.
+     *
+     * @param source null for none
+     */
+    static native int lse(
+            int[] shape,
+            double[] numbers,
+            long[] masks,
+            Buffer[] tables,
+            FloatBuffer queries,
+            long[] firstPositions,
+            ByteBuffer[] keyPages,
+            ByteBuffer[] valuePages,
+            long[] places,
+            int[] pageCounts,
+            FloatBuffer source,
+            FloatBuffer lse);
+
+    /**
      * {@code ta_backward}. Arguments as in {@link #partial}.
      *
      * @param outputs the gradients of the queries, then of each batch row's keys, then of each batch row's values

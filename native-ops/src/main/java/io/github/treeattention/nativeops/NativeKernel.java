@@ -48,6 +48,26 @@ final class NativeKernel implements AttentionKernel {
     }
 
     @Override
+    public void lse(AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, FloatBuffer lse) {
+        AttentionKernel.requireMatching(spec, queries, source, shards, lse);
+        Pages pages = Pages.of(shards);
+        Tables tables = new Tables(spec, queries.mask());
+        Bindings.check(Bindings.lse(
+                shape(spec, queries, shards),
+                new double[] {spec.scale(), spec.softCap(), spec.dropout().rate()},
+                tables.integers,
+                tables.buffers,
+                queries.values(),
+                firstPositions(queries),
+                pages.keys,
+                pages.values,
+                pages.places,
+                pages.counts,
+                source,
+                lse));
+    }
+
+    @Override
     public void backward(
             AttentionSpec spec,
             Queries queries,

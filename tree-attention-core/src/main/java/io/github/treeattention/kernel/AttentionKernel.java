@@ -4,6 +4,8 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
 import java.util.List;
 
 /**
@@ -28,6 +30,21 @@ public interface AttentionKernel {
      * @throws IllegalArgumentException if shapes disagree; nothing is written then
      */
     void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state);
+
+    /**
+     * Computes the lse of each query alone: {@code log sum exp(score)} over the keys that it may see, {@code -inf} where it
+     * sees none. To a score the values may add, {@code scale * q.k + source.v}: then it is the energy whose gradient is
+     * attention (arXiv 2408.04093, section 4). Values are read only with a source. Kernels without an lse of their own
+     * compute it in plain Java.
+     *
+     * @param spec as in {@link #partial}, without dropout, and without a soft-cap where there is a source
+     * @param source {@code [batch, heads, count, valueDim]}, direct and little-endian; null for none
+     * @param lse {@code [batch, heads, count]}, direct and little-endian, overwritten
+     * @throws IllegalArgumentException if shapes disagree or an option does not go with it; nothing is written then
+     */
+    default void lse(AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, FloatBuffer lse) {
+        new JavaKernel().lse(spec, queries, source, shards, lse);
+    }
 
     /**
      * Adds the gradients of a loss that reaches the queries, keys and values by way of these shards. Nothing of forward
@@ -77,13 +94,47 @@ public interface AttentionKernel {
      * @throws IllegalArgumentException with the rule and both values, where two arguments disagree
      */
     static void requireMatching(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
-        requireEqual("heads", "spec", spec.heads(), "queries", queries.heads());
-        requireEqual("headDim", "spec", spec.headDim(), "queries", queries.headDim());
-        requireEqual("batch", "queries", queries.batch(), "shards", shards.size());
         requireEqual("batch", "queries", queries.batch(), "state", state.batch());
         requireEqual("heads", "spec", spec.heads(), "state", state.heads());
         requireEqual("queries", "queries", queries.count(), "state", state.queries());
         requireEqual("valueDim", "spec", spec.valueDim(), "state", state.valueDim());
+        requireMatching(spec, queries, shards);
+    }
+
+    /**
+     * The check that every implementation of {@link #lse} makes first.
+     *
+     * @throws IllegalArgumentException with the rule and both values, where two arguments disagree
+     */
+    static void requireMatching(
+            AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, FloatBuffer lse) {
+        requireMatching(spec, queries, shards);
+        if (spec.dropout().isActive()) {
+            throw new IllegalArgumentException("an lse knows no dropout: want none, got " + spec.dropout());
+        }
+        long rows = (long) queries.batch() * queries.heads() * queries.count();
+        requireRoom("lse", lse, rows);
+        if (source != null) {
+            requireRoom("source", source, rows * spec.valueDim());
+            if (spec.softCap() > 0) {
+                throw new IllegalArgumentException(
+                        "a source does not go with a soft-cap: want softCap=0 or no source, got " + spec.softCap());
+            }
+        }
+    }
+
+    private static void requireRoom(String name, FloatBuffer buffer, long floats) {
+        if (!buffer.isDirect() || buffer.order() != ByteOrder.LITTLE_ENDIAN || buffer.capacity() < floats) {
+            throw new IllegalArgumentException(name + " must lie in a direct little-endian buffer: want " + floats
+                    + " floats, got direct=" + buffer.isDirect() + ", order=" + buffer.order() + ", floats="
+                    + buffer.capacity());
+        }
+    }
+
+    private static void requireMatching(AttentionSpec spec, Queries queries, List<KvShard> shards) {
+        requireEqual("heads", "spec", spec.heads(), "queries", queries.heads());
+        requireEqual("headDim", "spec", spec.headDim(), "queries", queries.headDim());
+        requireEqual("batch", "queries", queries.batch(), "shards", shards.size());
         for (KvShard shard : shards) {
             requireEqual(
                     "kvHeads", "spec", spec.kvHeads(), "shard", shard.layout().kvHeads());

@@ -7,10 +7,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
+import io.github.treeattention.attention.Dropout;
+import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.testkit.Seeds;
 import io.github.treeattention.testkit.Skips;
+import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -137,6 +140,53 @@ public abstract class AttentionKernelContract {
     void shouldNotLoseTheSumOfALongRow() {
         LongSum.requireClose(kernel(), 256, 1);
         LongSum.requireClose(kernel(), 64, 9);
+    }
+
+    @Test
+    void shouldGiveTheLseAlone() {
+        SplittableRandom random = Seeds.random("shouldGiveTheLseAlone");
+        for (int trial = 0; trial < 20; trial++) {
+            LseCheck.requireClose(kernel(), new RandomCase(random).build());
+        }
+        LseCheck.longCases(random).forEach(c -> LseCheck.requireClose(kernel(), c));
+    }
+
+    @Test
+    void shouldAddASourceToTheScores() {
+        SplittableRandom random = Seeds.random("shouldAddASourceToTheScores");
+        for (int trial = 0; trial < 20; trial++) {
+            LseCheck.requireCloseWithSource(kernel(), new RandomCase(random).build(), random);
+        }
+        LseCheck.longCases(random).forEach(c -> LseCheck.requireCloseWithSource(kernel(), c, random));
+    }
+
+    @Test
+    void shouldSayWhatDoesNotGoWithAnLse() {
+        SplittableRandom random = Seeds.random("shouldSayWhatDoesNotGoWithAnLse");
+        AttentionSpec spec = AttentionSpec.of(4, 2, 16);
+        AttentionCase c = new RandomCase(random).spec(spec).sizes(1, 3, 10).build();
+        FloatBuffer source = Queries.allocate(4 * 3 * 16);
+        FloatBuffer lse = Queries.allocate(4 * 3);
+        assertEquals(
+                "an lse knows no dropout: want none, got " + Dropout.of(0.5, 7, 0),
+                refusedLse(c, spec.withDropout(Dropout.of(0.5, 7, 0)), null, lse));
+        assertEquals(
+                "a source does not go with a soft-cap: want softCap=0 or no source, got 4.0",
+                refusedLse(c, spec.withSoftCap(4), source, lse));
+        assertEquals(
+                "source must lie in a direct little-endian buffer: want 192 floats, got direct=true,"
+                        + " order=LITTLE_ENDIAN, floats=191",
+                refusedLse(c, spec, Queries.allocate(191), lse));
+        assertEquals(
+                "lse must lie in a direct little-endian buffer: want 12 floats, got direct=false,"
+                        + " order=LITTLE_ENDIAN, floats=12",
+                refusedLse(c, spec, source, FloatBuffer.allocate(12)));
+    }
+
+    private String refusedLse(AttentionCase c, AttentionSpec spec, FloatBuffer source, FloatBuffer lse) {
+        return assertThrows(IllegalArgumentException.class, () -> kernel().lse(
+                                spec, c.toQueries(), source, c.shards(), lse))
+                .getMessage();
     }
 
     @Test

@@ -8,7 +8,7 @@ import java.util.function.IntPredicate;
 
 /** The tolerances that {@link AttentionKernelContract} and {@link AttentionBackwardContract} state. */
 final class KernelCheck {
-    private static final double ROUNDING = 0x1p-24;
+    static final double ROUNDING = 0x1p-24;
 
     private KernelCheck() {}
 

@@ -281,35 +281,33 @@ class AttentionEnergyOpsTest {
         }
     }
 
-    /** Blocks of 32 queries, the last of which overlaps the one before, are one block. */
+    /** FLOAT runs on kernels, DOUBLE as attention over longer rows; views and orders are all the same. */
     @Test
-    void blocksOfQueriesShouldNotShow() {
+    void floatShouldBeDouble() {
         for (int queries : new int[] {1, 31, 33, 64, 127}) {
             INDArray manyQueries = Nd4j.randn(DataType.DOUBLE, 2, 4, queries, 3);
             INDArray manySources = Nd4j.randn(DataType.DOUBLE, 2, 4, queries, 2);
             INDArray keyMask = Nd4j.ones(DataType.DOUBLE, 2, 13);
             keyMask.putScalar(1, 2, 0);
             AttentionOptions options = CAUSAL.withQueryOffset(0).withSlidingWindow(queries);
-            INDArray whole = Nd4j.create(DataType.DOUBLE, 2, 4, queries);
-            SourceEnergy.run(manyQueries, k, v, manySources, keyMask, options, whole);
-            INDArray inBlocks = Nd4j.create(DataType.DOUBLE, 2, 4, queries);
-            SourceEnergy.run(manyQueries, k, v, manySources, keyMask, options, inBlocks, 1);
-            assertEquals(0, difference(whole, inBlocks), EXACT, "queries=" + queries);
-
-            INDArray inFloat = Nd4j.create(DataType.FLOAT, 2, 4, queries);
-            SourceEnergy.run(
-                    manyQueries.castTo(DataType.FLOAT).dup('f'),
-                    k.castTo(DataType.FLOAT),
-                    v.castTo(DataType.FLOAT).dup('f'),
-                    manySources.castTo(DataType.FLOAT),
-                    keyMask,
-                    options,
-                    inFloat,
-                    1);
-            // a score has 5 terms, an lse 13; each rounding is of at most the largest score's terms, or of the lse's
-            // log
-            double terms = 3 * 0.7 * largest(manyQueries) * largest(k) + 2 * largest(manySources) * largest(v) + 4;
-            assertEquals(0, difference(whole, inFloat.castTo(DataType.DOUBLE)), 20 * 0x1p-24 * terms);
+            for (INDArray source : new INDArray[] {manySources, null}) {
+                INDArray inDouble = Nd4j.create(DataType.DOUBLE, 2, 4, queries);
+                SourceEnergy.run(manyQueries, k, v, source, keyMask, options, inDouble);
+                INDArray inFloat = Nd4j.create(DataType.FLOAT, 2, 4, queries);
+                SourceEnergy.run(
+                        manyQueries.castTo(DataType.FLOAT).dup('f'),
+                        k.castTo(DataType.FLOAT),
+                        v.castTo(DataType.FLOAT).dup('f'),
+                        source == null ? null : source.castTo(DataType.FLOAT).dup('f'),
+                        keyMask,
+                        options,
+                        inFloat);
+                // a score has 5 terms, an lse 13; each rounding is of at most the largest score's terms, or of the
+                // lse's
+                // log
+                double terms = 3 * 0.7 * largest(manyQueries) * largest(k) + 2 * largest(manySources) * largest(v) + 4;
+                assertEquals(0, difference(inDouble, inFloat.castTo(DataType.DOUBLE)), 20 * 0x1p-24 * terms);
+            }
         }
     }
 
