@@ -88,8 +88,8 @@ public final class ArrayAttention {
      */
     static void forward(AttentionProblem problem, INDArray out, INDArray lse) {
         DenseArray outMemory = DenseArray.ofResult(out);
-        DenseArray lseMemory =
-                DenseArray.of(lse != null ? lse : Nd4j.createUninitialized(out.dataType(), problem.lseShape(), 'c'));
+        DenseArray lseMemory = DenseArray.ofResult(
+                lse != null ? lse : Nd4j.createUninitialized(out.dataType(), problem.lseShape(), 'c'));
         try {
             if (KernelInputs.serves(problem)) {
                 KernelForward.run(problem, outMemory, lseMemory);

@@ -6,7 +6,9 @@ import java.nio.FloatBuffer;
 import java.util.Arrays;
 import org.bytedeco.javacpp.BytePointer;
 import org.nd4j.linalg.api.buffer.DataType;
+import org.nd4j.linalg.api.concurrency.AffinityManager;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.factory.Nd4j;
 
 /**
  * The memory of a FLOAT or DOUBLE array in row-major order without gaps. Holds its array, and with it the memory; the
@@ -15,10 +17,13 @@ import org.nd4j.linalg.api.ndarray.INDArray;
 final class DenseArray {
     private final INDArray array;
     private final int elementBytes;
+    private final boolean written;
+    private boolean onHost;
 
-    private DenseArray(INDArray array) {
+    private DenseArray(INDArray array, boolean written) {
         this.array = array;
         this.elementBytes = array.dataType().width();
+        this.written = written;
     }
 
     /** For results: writing to it is writing to the array, which must be dense. */
@@ -27,12 +32,12 @@ final class DenseArray {
             throw new IllegalArgumentException("results must be written to dense row-major arrays: got strides "
                     + Arrays.toString(array.stride()) + " of shape " + Arrays.toString(array.shape()));
         }
-        return new DenseArray(array);
+        return new DenseArray(array, true);
     }
 
     /** The array itself where it is dense and row-major, whatever its offset; else a copy. */
     static DenseArray of(INDArray array) {
-        return new DenseArray(isDense(array) ? array : array.dup('c'));
+        return new DenseArray(isDense(array) ? array : array.dup('c'), false);
     }
 
     /** Row-major without gaps; the strides of axes of length 1 don't matter, whatever ND4J set them to. */
@@ -55,15 +60,31 @@ final class DenseArray {
         return array.dataType();
     }
 
-    /** Elements {@code first .. first + count - 1} as direct memory in native order. */
+    /**
+     * Elements {@code first .. first + count - 1} as direct memory of the host, in native order. Where ND4J's arrays lie on a
+     * device too, that memory is brought up to date, and of a result it is what counts from here on.
+     */
     ByteBuffer bytes(long first, long count) {
         long length = count * elementBytes;
         if (length > Integer.MAX_VALUE) {
             throw new IllegalArgumentException("one head of one batch row must fit 2 GiB: want " + length
                     + " bytes of shape " + Arrays.toString(array.shape()));
         }
+        bringToHost();
         // addressPointer() counts a view's offset in; pointer() and address() do not.
         return new Region(array.data().addressPointer().address() + first * elementBytes, length).asByteBuffer();
+    }
+
+    /** Once: another thread may be writing already. */
+    private synchronized void bringToHost() {
+        if (!onHost) {
+            AffinityManager places = Nd4j.getAffinityManager();
+            places.ensureLocation(array, AffinityManager.Location.HOST);
+            if (written) {
+                places.tagLocation(array, AffinityManager.Location.HOST);
+            }
+            onHost = true;
+        }
     }
 
     /** Rows of {@code columns} elements each, the first at element {@code first}. */

@@ -78,7 +78,7 @@ final class KernelInputs implements AutoCloseable {
         AttentionSpec spec = problem.spec();
         INDArray memory = allocate((long) count * spec.heads() * problem.queries() * (spec.valueDim() + 1));
         return AttentionState.wrap(
-                DenseArray.of(memory).bytes(0, memory.length()),
+                DenseArray.ofResult(memory).bytes(0, memory.length()),
                 count,
                 spec.heads(),
                 problem.queries(),

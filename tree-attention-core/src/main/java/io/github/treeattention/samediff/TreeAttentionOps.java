@@ -1,6 +1,5 @@
 package io.github.treeattention.samediff;
 
-import java.lang.reflect.Field;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -11,7 +10,6 @@ import org.nd4j.autodiff.samediff.SameDiff;
 import org.nd4j.imports.converters.ImportClassMapping;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.api.ops.executioner.OpExecutioner;
-import org.nd4j.linalg.cpu.nativecpu.ops.NativeOpExecutioner;
 import org.nd4j.linalg.factory.Nd4j;
 
 /**
@@ -26,15 +24,18 @@ public final class TreeAttentionOps {
     private TreeAttentionOps() {}
 
     /**
-     * Installs the operations; further calls do nothing.
+     * Installs the operations; further calls do nothing. Starts ND4J; where its CUDA backend is on the class path and cannot
+     * run, one line of the log says why, and all runs on the CPU.
      *
      * <p>A foreign executioner is not wrapped: ND4J casts its executioner to the backend's class, which a wrapper could
      * not be, and a wrapper would lose what the foreign one overrides for calls it makes to itself.
      *
-     * @throws IllegalStateException if the executioner in place is neither ND4J's CPU one nor {@link
-     *     TreeAttentionExecutioner} or a subclass of it
+     * @throws IllegalStateException if no backend of ND4J can run here, or the executioner in place is neither one of ND4J's
+     *     own, for CPU and CUDA, nor {@link TreeAttentionExecutioner} or {@link TreeAttentionCudaExecutioner} or a subclass of these
      */
     public static synchronized void init() {
+        OpExecutioner current =
+                CudaFallback.executioner(); // first, since all else starts ND4J too, and says less where it fails
         Map<String, DifferentialFunction> names = ImportClassMapping.getOpNameMapping();
         for (JavaOp each : List.of(
                 new TreeAttentionOp(),
@@ -50,28 +51,7 @@ public final class TreeAttentionOps {
                 new TreeRopeOp())) {
             names.put(each.opName(), each);
         }
-        OpExecutioner current = Nd4j.getExecutioner(); // starts ND4J
-        if (current instanceof TreeAttentionExecutioner) {
-            return;
-        }
-        if (current.getClass() != NativeOpExecutioner.class) {
-            throw new IllegalStateException("ND4J's executioner must be " + NativeOpExecutioner.class.getName()
-                    + " or extend " + TreeAttentionExecutioner.class.getName() + ": got "
-                    + current.getClass().getName());
-        }
-        TreeAttentionExecutioner ours = new TreeAttentionExecutioner();
-        ours.enableDebugMode(current.isDebug());
-        ours.enableVerboseMode(current.isVerbose());
-        try {
-            Field field = Nd4j.class.getDeclaredField("OP_EXECUTIONER_INSTANCE");
-            field.setAccessible(true);
-            field.set(null, ours);
-        } catch (ReflectiveOperationException failure) {
-            throw new IllegalStateException(
-                    "ND4J's executioner can't be replaced; start with -Dopexec="
-                            + TreeAttentionExecutioner.class.getName(),
-                    failure);
-        }
+        Executioners.install(current);
     }
 
     /**

@@ -255,8 +255,10 @@ class TreeAttentionOpsTest {
             field.set(null, new ForeignExecutioner());
             IllegalStateException refused = assertThrows(IllegalStateException.class, TreeAttentionOps::init);
             assertEquals(
-                    "ND4J's executioner must be org.nd4j.linalg.cpu.nativecpu.ops.NativeOpExecutioner or extend "
-                            + "io.github.treeattention.samediff.TreeAttentionExecutioner: got "
+                    "ND4J's executioner must be org.nd4j.linalg.cpu.nativecpu.ops.NativeOpExecutioner or "
+                            + "org.nd4j.linalg.jcublas.ops.executioner.CudaExecutioner or extend "
+                            + "io.github.treeattention.samediff.TreeAttentionExecutioner or "
+                            + "io.github.treeattention.samediff.TreeAttentionCudaExecutioner: got "
                             + ForeignExecutioner.class.getName(),
                     refused.getMessage());
         } finally {

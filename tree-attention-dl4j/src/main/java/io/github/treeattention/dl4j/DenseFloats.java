@@ -6,7 +6,9 @@ import java.nio.FloatBuffer;
 import java.util.Arrays;
 import org.bytedeco.javacpp.BytePointer;
 import org.nd4j.linalg.api.buffer.DataType;
+import org.nd4j.linalg.api.concurrency.AffinityManager;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.factory.Nd4j;
 
 /** The memory of dense row-major FLOAT arrays. Buffers know its address only: keep the array reachable meanwhile. */
 final class DenseFloats {
@@ -23,6 +25,9 @@ final class DenseFloats {
             throw new IllegalArgumentException("the array must be FLOAT, dense and row-major: got " + array.dataType()
                     + " " + Arrays.toString(array.shape()) + " with strides " + Arrays.toString(array.stride()));
         }
+        AffinityManager places = Nd4j.getAffinityManager(); // where arrays lie on a device too, the host's memory counts from here on
+        places.ensureLocation(array, AffinityManager.Location.HOST);
+        places.tagLocation(array, AffinityManager.Location.HOST);
         long start = array.data().addressPointer().address() + first * row * Float.BYTES;
         return new Region(start, Math.multiplyExact(count * row, Float.BYTES))
                 .asByteBuffer()
