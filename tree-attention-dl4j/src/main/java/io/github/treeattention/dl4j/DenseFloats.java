@@ -25,7 +25,8 @@ final class DenseFloats {
             throw new IllegalArgumentException("the array must be FLOAT, dense and row-major: got " + array.dataType()
                     + " " + Arrays.toString(array.shape()) + " with strides " + Arrays.toString(array.stride()));
         }
-        AffinityManager places = Nd4j.getAffinityManager(); // where arrays lie on a device too, the host's memory counts from here on
+        AffinityManager places =
+                Nd4j.getAffinityManager(); // where arrays lie on a device too, the host's memory counts from here on
         places.ensureLocation(array, AffinityManager.Location.HOST);
         places.tagLocation(array, AffinityManager.Location.HOST);
         long start = array.data().addressPointer().address() + first * row * Float.BYTES;
