@@ -16,14 +16,22 @@ final class Accusations {
     /** A relayed accusation is hearsay: what its sender was waiting for itself, it does not say. */
     private static final String HEARSAY = "(reported by rank ";
 
+    /** How long the others get to say what they know: above the usual distance between two ranks' arrivals at a call. */
+    private static final long HEARING_NANOS = 500_000_000;
+
     private final SortedMap<Integer, Failure> byReporter = new TreeMap<>();
+    private long firstNanos;
 
     void add(int reporter, Failure accusation) {
+        if (byReporter.isEmpty()) {
+            firstNanos = System.nanoTime();
+        }
         byReporter.putIfAbsent(reporter, accusation);
     }
 
-    boolean isEmpty() {
-        return byReporter.isEmpty();
+    /** Whether somebody has spoken, and all that could have, or had the time to. */
+    boolean isDue(int worldSize) {
+        return !byReporter.isEmpty() && (areComplete(worldSize) || System.nanoTime() - firstNanos >= HEARING_NANOS);
     }
 
     /** Whether a rank says that it has failed itself, which nobody else can know better. */

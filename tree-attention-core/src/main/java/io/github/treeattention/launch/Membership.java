@@ -2,7 +2,6 @@ package io.github.treeattention.launch;
 
 import io.github.treeattention.collective.AbortSignal.Failure;
 import java.io.IOException;
-import java.security.SecureRandom;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -20,11 +19,7 @@ import org.slf4j.LoggerFactory;
 final class Membership {
     private static final Logger LOG = LoggerFactory.getLogger(Membership.class);
     private static final int FIRST_EPOCH = 1;
-    private static final int MAX_HOST_LENGTH = 255;
-    /** Above the usual distance between two ranks' arrivals at the same call. */
-    private static final long HEARING_NANOS = 500_000_000;
-
-    private final String jobId;
+    private final Admission admission;
     private final ControlSettings settings;
     /** Whether survivors may form a new epoch. */
     private final boolean reforms;
@@ -46,11 +41,10 @@ final class Membership {
     private Failure failure;
 
     private Accusations accusations = new Accusations();
-    private long verdictNanos;
 
     private Membership(
             String jobId, int worldSize, ControlSettings settings, boolean reforms, Consumer<Hello> lostListener) {
-        this.jobId = jobId;
+        this.admission = new Admission(jobId);
         this.firstWorldSize = worldSize;
         this.worldSize = worldSize;
         this.settings = settings;
@@ -128,33 +122,15 @@ final class Membership {
         members.put(hello.rank(), member);
         if (members.size() == worldSize) {
             formed = true;
-            welcomeAll();
+            Audience.welcome(members.values(), epoch);
         }
         return member;
     }
 
     private String refusal(Hello hello) {
-        if (!hello.version().equals(LibraryVersion.CURRENT)) {
-            return "library version must match: coordinator=" + LibraryVersion.CURRENT + ", rank " + hello.rank() + "="
-                    + hello.version();
-        }
-        if (!hello.jobId().equals(jobId)) {
-            return "job id must match: coordinator=" + jobId + ", rank " + hello.rank() + "=" + hello.jobId();
-        }
-        if (hello.worldSize() != worldSize) {
-            return "world size must match: coordinator=" + worldSize + ", rank " + hello.rank() + "="
-                    + hello.worldSize();
-        }
-        if (hello.rank() < 0 || hello.rank() >= worldSize) {
-            return "rank must be 0.." + (worldSize - 1) + ": got " + hello.rank();
-        }
-        if (hello.host().length() > MAX_HOST_LENGTH) {
-            return "host must have at most " + MAX_HOST_LENGTH + " characters: got "
-                    + hello.host().length();
-        }
-        if (hello.endpoints().length() > MAX_HOST_LENGTH) {
-            return "endpoints must have at most " + MAX_HOST_LENGTH + " characters: got "
-                    + hello.endpoints().length();
+        String misfit = admission.refusal(hello, worldSize);
+        if (misfit != null) {
+            return misfit;
         }
         Member holder = members.get(hello.rank());
         if (holder != null) {
@@ -167,20 +143,6 @@ final class Membership {
         return formed ? "the group is complete: rank " + hello.rank() + " has left it already" : null;
     }
 
-    private void welcomeAll() {
-        List<String> hosts =
-                members.values().stream().map(m -> m.hello().host()).toList();
-        List<String> endpoints =
-                members.values().stream().map(m -> m.hello().endpoints()).toList();
-        long groupId = new SecureRandom().nextLong();
-        for (Member member : members.values()) {
-            send(
-                    member,
-                    FrameType.WELCOME,
-                    new Verdict.Members(member.rank(), epoch, groupId, hosts, endpoints).encode());
-        }
-    }
-
     /** A survivor wants to go on. */
     synchronized void reform(Member member, ReformRequest request) throws IOException {
         if (request.epoch() != epoch || members.get(member.rank()) != member) {
@@ -188,7 +150,7 @@ final class Membership {
                     "epoch must match: coordinator=" + epoch + ", rank " + member.rank() + "=" + request.epoch());
         }
         if (!reforms) {
-            send(member, FrameType.REFUSED, Verdict.encode("this run ends with its first failure"));
+            Audience.refuse(member, "this run ends with its first failure");
             return;
         }
         if (failure == null) {
@@ -196,7 +158,7 @@ final class Membership {
         }
         String disagreement = regroup.ask(member, request);
         if (disagreement != null) {
-            send(member, FrameType.REFUSED, Verdict.encode(disagreement));
+            Audience.refuse(member, disagreement);
             refuseSurvivors(disagreement);
         }
         formNextIfComplete();
@@ -223,29 +185,24 @@ final class Membership {
         worldSize = members.size();
         epoch++;
         LOG.info("Epoch {} has {} ranks", epoch, worldSize);
-        welcomeAll();
+        Audience.welcome(members.values(), epoch);
     }
 
     private void refuseSurvivors(String reason) {
-        regroup.survivors().forEach(member -> send(member, FrameType.REFUSED, Verdict.encode(reason)));
+        regroup.survivors().forEach(member -> Audience.refuse(member, reason));
         regroup.forgetRequests();
     }
 
     private void dismiss(Member member, String reason) {
         regroup.remove(member);
         members.remove(member.rank(), member);
-        send(member, FrameType.ABORT, new Verdict.Abort(epoch, new Failure(member.rank(), reason)).encode());
+        Audience.dismiss(member, epoch, reason);
         lostListener.accept(member.hello());
-        try {
-            member.channel().close();
-        } catch (IOException e) {
-            LOG.debug("The connection to rank {} did not close", member.rank(), e);
-        }
     }
 
     /** A member ends in good order. */
     synchronized void leave(Member member) {
-        send(member, FrameType.GOODBYE, new byte[0]);
+        Audience.goodbye(member);
         boolean wasMember = members.remove(member.rank(), member);
         if (!formed) {
             fail(new Failure(member.rank(), "it left before the group was complete"));
@@ -287,11 +244,8 @@ final class Membership {
             fail(noticed);
             return;
         }
-        if (accusations.isEmpty()) {
-            verdictNanos = System.nanoTime() + HEARING_NANOS;
-        }
         accusations.add(reporter.rank(), noticed);
-        if (accusations.areComplete(worldSize)) {
+        if (accusations.isDue(worldSize)) {
             fail(accusations.verdict(worldSize));
         }
     }
@@ -303,18 +257,18 @@ final class Membership {
             return;
         }
         failure = cause;
-        sendAll(FrameType.ABORT, new Verdict.Abort(epoch, cause).encode());
+        Audience.abort(members.values(), epoch, cause);
         firstFailure.complete(cause);
     }
 
     /** To be called every heartbeat interval. */
     synchronized void tick() {
-        sendAll(FrameType.HEARTBEAT, new byte[0]);
-        regroup.newcomers().forEach(newcomer -> send(newcomer, FrameType.HEARTBEAT, new byte[0]));
+        Audience.heartbeat(members.values());
+        Audience.heartbeat(regroup.newcomers());
         if (!formed && failure == null && System.nanoTime() - joinDeadlineNanos >= 0) {
             joinDeadlinePassed();
         }
-        if (!accusations.isEmpty() && failure == null && System.nanoTime() - verdictNanos >= 0) {
+        if (failure == null && accusations.isDue(worldSize)) {
             fail(accusations.verdict(worldSize));
         }
         if (regroup.isOverdue()) {
@@ -356,18 +310,5 @@ final class Membership {
 
     private static String join(List<Integer> ranks) {
         return String.join(", ", ranks.stream().map(String::valueOf).toList());
-    }
-
-    private void sendAll(FrameType type, byte[] payload) {
-        members.values().forEach(member -> send(member, type, payload));
-    }
-
-    private static void send(Member member, FrameType type, byte[] payload) {
-        try {
-            member.channel().send(type, payload);
-        } catch (IOException e) {
-            // The thread that reads from this member sees the loss and reports it.
-            LOG.debug("{} did not reach rank {}", type, member.rank());
-        }
     }
 }

@@ -44,7 +44,9 @@ final class Verdict {
 
     /** Payload of WELCOME: the group, and the receiver's number in it. */
     record Members(int rank, int epoch, long groupId, List<String> hosts, List<String> endpoints) {
-        private static final int FIXED_LENGTH = 4 + 4 + 8 + 4;
+        static final int FIXED_LENGTH = 4 + 4 + 8 + 4;
+        /** A text's length, before it. */
+        static final int TEXT_OVERHEAD = 2;
 
         byte[] encode() {
             List<byte[]> names = new ArrayList<>();
@@ -53,7 +55,7 @@ final class Verdict {
                 for (String text : List.of(hosts.get(member), endpoints.get(member))) {
                     byte[] name = text.getBytes(StandardCharsets.UTF_8);
                     names.add(name);
-                    length += 2 + name.length;
+                    length += TEXT_OVERHEAD + name.length;
                 }
             }
             ByteBuffer out = ByteBuffer.allocate(length);

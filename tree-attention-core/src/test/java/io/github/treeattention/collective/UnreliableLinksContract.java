@@ -29,7 +29,10 @@ public abstract class UnreliableLinksContract {
     /** From now on nothing gets through. */
     protected abstract void cut();
 
-    /** What the network has done, in words. */
+    /** How often the network did what it should not. */
+    protected abstract long faults();
+
+    /** The same in words. */
     protected abstract String report();
 
     private static List<ByteBuffer> rounds(Communicator communicator) {
@@ -79,6 +82,7 @@ public abstract class UnreliableLinksContract {
         for (int rank = 0; rank < RANKS; rank++) {
             assertEquals(wanted.get(rank), got.get(rank), "rank " + rank);
         }
+        assertTrue(faults() > 0, "the network was a good one: " + report());
     }
 
     @Test

@@ -113,6 +113,28 @@ class ReformTest {
         }
     }
 
+    /** A process that believes in the run as it began has no place in what became of it. */
+    @Test
+    void shouldCountRanksByTheNewEpochAfterItHasShrunk() throws Exception {
+        try (ControlPlane plane = plane(3)) {
+            List<ControlConnection> survivors = survivors(plane, 3, 1);
+            List<Future<ProcessGroup>> next = survivors.stream()
+                    .map(rank -> reform(rank, Reform.SHRINK, PATIENT))
+                    .toList();
+            for (Future<ProcessGroup> one : next) {
+                one.get(20, TimeUnit.SECONDS);
+            }
+            assertTrue(plane.coordinator.hasShrunk());
+            assertRefused(plane.join(1), "world size must match: coordinator=2, rank 1=3");
+            survivors.get(1).abort(survivors.get(1).epoch(), "the test wants it");
+            ControlPlane.heard(survivors.get(0)).get(20, TimeUnit.SECONDS);
+            CollectiveException failure = assertThrows(
+                    CollectiveException.class, () -> survivors.get(0).reform(Reform.REPLACE, IMPATIENT));
+            assertEquals(
+                    "reform failed: all 2 ranks must be there again within 300 ms: missing 1", failure.getMessage());
+        }
+    }
+
     @Test
     void shouldWaitForTheSuccessorOfALostRank() throws Exception {
         try (ControlPlane plane = plane(3)) {

@@ -25,7 +25,12 @@ final class AeronDirectory {
         if (worldSize < 1) {
             throw new IllegalArgumentException("worldSize must be at least 1: got " + worldSize);
         }
-        return DRIVER_BYTES + (long) worldSize * (worldSize - 1) * linkBytes();
+        return DRIVER_BYTES + linksBytes(worldSize);
+    }
+
+    /** Of all links between so many ranks of one host. */
+    static long linksBytes(int ranks) {
+        return (long) ranks * (ranks - 1) * linkBytes();
     }
 
     static void requireSpace(Path directory, long bytes) {

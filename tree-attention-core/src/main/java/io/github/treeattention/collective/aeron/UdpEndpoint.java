@@ -19,6 +19,9 @@ import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Supplier;
@@ -39,15 +42,29 @@ public final class UdpEndpoint implements AutoCloseable {
     private final UdpSettings settings;
     private final DriverConnection driver;
     private final long tag;
-    private final InetSocketAddress address;
+    private final Address address;
+    /** Those that were connected: keys of a group count from 0 once only, or its encryption could be undone. */
+    private final Set<Long> groups = ConcurrentHashMap.newKeySet();
 
-    private UdpEndpoint(
-            Token token, UdpSettings settings, DriverConnection driver, long tag, InetSocketAddress address) {
+    private UdpEndpoint(Token token, UdpSettings settings, DriverConnection driver, long tag, Address address) {
         this.token = token;
         this.settings = settings;
         this.driver = driver;
         this.tag = tag;
         this.address = address;
+    }
+
+    /**
+     * Where a member listens, and what reaches it there.
+     *
+     * @param socket of its host's media driver
+     * @param mtu the longest payload of a datagram that its interface takes, a multiple of 32
+     */
+    public record Address(InetSocketAddress socket, int mtu) {
+        public Address {
+            Objects.requireNonNull(socket, "socket");
+            UdpSettings.checkMtu(mtu);
+        }
     }
 
     /**
@@ -70,7 +87,7 @@ public final class UdpEndpoint implements AutoCloseable {
         JvmFlags.require();
         UdpSettings settings = UdpSettings.of(local, localRanks, farRanks);
         AeronDirectory.requireOwn(aeronDirectory);
-        requireSpace(aeronDirectory, settings.bytesPerRank(farRanks));
+        requireSpace(aeronDirectory, AeronDirectory.linksBytes(localRanks) + requiredBytes(localRanks, farRanks));
         long end = System.nanoTime() + timeout.toNanos();
         DriverConnection driver = null;
         try {
@@ -91,7 +108,8 @@ public final class UdpEndpoint implements AutoCloseable {
                 resolved = anchor.resolvedEndpoint();
             }
             int port = Integer.parseInt(resolved.substring(resolved.lastIndexOf(':') + 1));
-            return new UdpEndpoint(token, settings, driver, tag, new InetSocketAddress(local, port));
+            Address address = new Address(new InetSocketAddress(local, port), settings.mtu());
+            return new UdpEndpoint(token, settings, driver, tag, address);
         } catch (AeronException e) {
             CloseHelper.quietClose(driver);
             throw new IOException("the media driver cannot listen on " + local + ": " + e.getMessage(), e);
@@ -122,7 +140,7 @@ public final class UdpEndpoint implements AutoCloseable {
     }
 
     /** Where other members reach this one. */
-    public InetSocketAddress address() {
+    public Address address() {
         return address;
     }
 
@@ -131,9 +149,14 @@ public final class UdpEndpoint implements AutoCloseable {
      *
      * @param peers addresses by rank; null where no link is wanted, as for this member itself
      * @throws CollectiveException if a member did not come in time; names it
+     * @throws IllegalStateException if it was called for this group before
      */
-    public Transport connect(ProcessGroup group, List<InetSocketAddress> peers, Duration timeout, AbortSignal abort) {
+    public Transport connect(ProcessGroup group, List<Address> peers, Duration timeout, AbortSignal abort) {
         StreamIds.check(group);
+        if (!groups.add(group.groupId())) {
+            throw new IllegalStateException("an endpoint connects a group once: epoch " + group.epoch()
+                    + " must have a new group id for a second try");
+        }
         Connecting connecting = new Connecting(group, timeout, abort);
         UdpLink[] links = new UdpLink[group.worldSize()];
         List<UdpLink> all = new ArrayList<>();
@@ -178,13 +201,13 @@ public final class UdpEndpoint implements AutoCloseable {
         link.subscribe(aeron(), channel, StreamIds.of(group.epoch(), link.peer, group.rank()));
     }
 
-    private void publish(ProcessGroup group, UdpLink link, InetSocketAddress peer) {
+    private void publish(ProcessGroup group, UdpLink link, Address peer) {
         String channel = channel()
-                .endpoint(text(peer.getAddress()) + ":" + peer.getPort())
-                .networkInterface(text(address.getAddress()))
+                .endpoint(text(peer.socket.getAddress()) + ":" + peer.socket.getPort())
+                .networkInterface(text(address.socket.getAddress()))
                 .sessionId(FrameCipher.sessionId(token, group, group.rank(), link.peer))
                 .termLength(settings.termLength())
-                .mtu(settings.mtu())
+                .mtu(Math.min(settings.mtu(), peer.mtu))
                 .socketSndbufLength(settings.sendBuffer())
                 .build();
         link.publish(aeron(), channel, StreamIds.of(group.epoch(), group.rank(), link.peer));

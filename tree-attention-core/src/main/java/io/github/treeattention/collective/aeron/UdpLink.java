@@ -15,7 +15,8 @@ import org.agrona.concurrent.UnsafeBuffer;
 
 /**
  * A link to another host: encrypted frames, cut into datagrams by Aeron, which sends them again until they have arrived,
- * and in order. Nothing that comes from outside makes it allocate anything.
+ * and in order. Nothing that comes from outside makes this process allocate anything; the media driver lays out the log of a
+ * stream as its first datagram says, at most 3 GiB, sparse: a stranger who has seen the stream's number can make it do so.
  */
 final class UdpLink extends AeronLink {
     /** The same as through shared memory, so that both kinds of link of a group cut messages alike. */

@@ -101,9 +101,12 @@ record UdpSettings(int mtu, int termLength, int window, int receiveBuffer, int s
         return logs(localRanks, farRanks) * termLength(localRanks, farRanks);
     }
 
-    /** What one rank's links to others need of it. */
-    long bytesPerRank(int farRanks) {
-        return logs(1, farRanks) * termLength;
+    /** A peer's word, which decides how datagrams to it are cut. */
+    static void checkMtu(int mtu) {
+        if (mtu < SMALLEST_MTU || mtu > LARGEST_MTU || mtu % ALIGNMENT != 0) {
+            throw new IllegalArgumentException("mtu must be a multiple of " + ALIGNMENT + " of " + SMALLEST_MTU + ".."
+                    + LARGEST_MTU + " bytes: got " + mtu);
+        }
     }
 
     private static int aligned(int length) {

@@ -1,5 +1,6 @@
 package io.github.treeattention.collective.dataplane;
 
+import io.github.treeattention.collective.aeron.UdpEndpoint;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
@@ -15,12 +16,15 @@ import java.util.stream.Stream;
  * @param tcp where it listens for TCP links, if it does
  * @param udp where its media driver listens for Aeron UDP links, if it does
  */
-record Endpoints(Optional<InetSocketAddress> tcp, Optional<InetSocketAddress> udp) {
+record Endpoints(Optional<InetSocketAddress> tcp, Optional<UdpEndpoint.Address> udp) {
     private static final String ADDRESS = "([0-9.]{7,15}|[0-9a-f:.]{2,45})/([0-9]{1,5})";
-    private static final Pattern TEXT = Pattern.compile("(?:tcp=" + ADDRESS + ")?(?: ?udp=" + ADDRESS + ")?");
+    private static final Pattern TEXT =
+            Pattern.compile("(?:tcp=" + ADDRESS + ")?(?: ?udp=" + ADDRESS + "/([0-9]{3,4}))?");
 
     String encode() {
-        return Stream.of(tcp.map(address -> "tcp=" + text(address)), udp.map(address -> "udp=" + text(address)))
+        return Stream.of(
+                        tcp.map(address -> "tcp=" + text(address)),
+                        udp.map(at -> "udp=" + text(at.socket()) + "/" + at.mtu()))
                 .flatMap(Optional::stream)
                 .collect(Collectors.joining(" "));
     }
@@ -34,7 +38,10 @@ record Endpoints(Optional<InetSocketAddress> tcp, Optional<InetSocketAddress> ud
         Matcher matcher = TEXT.matcher(text);
         try {
             if (matcher.matches()) {
-                return new Endpoints(address(matcher, 1), address(matcher, 3));
+                return new Endpoints(
+                        address(matcher, 1),
+                        address(matcher, 3)
+                                .map(socket -> new UdpEndpoint.Address(socket, Integer.parseInt(matcher.group(5)))));
             }
         } catch (UnknownHostException | IllegalArgumentException e) {
             throw malformed(text, e);
@@ -53,7 +60,7 @@ record Endpoints(Optional<InetSocketAddress> tcp, Optional<InetSocketAddress> ud
 
     private static IllegalArgumentException malformed(String text, Exception cause) {
         return new IllegalArgumentException(
-                "endpoints must be tcp=ADDRESS/PORT or udp=ADDRESS/PORT or both: got '" + text + "'", cause);
+                "endpoints must be tcp=ADDRESS/PORT or udp=ADDRESS/PORT/MTU or both: got '" + text + "'", cause);
     }
 
     /** The address in digits. */

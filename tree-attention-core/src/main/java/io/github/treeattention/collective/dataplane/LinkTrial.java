@@ -1,7 +1,7 @@
 package io.github.treeattention.collective.dataplane;
 
 import io.github.treeattention.collective.AbortSignal;
-import io.github.treeattention.collective.Calibration;
+import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.collective.Communicators;
 import io.github.treeattention.collective.ProcessGroup;
@@ -9,96 +9,192 @@ import io.github.treeattention.collective.Transport;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.time.Duration;
+import java.util.Arrays;
+import java.util.Optional;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * Chooses between TCP and Aeron UDP for the links between hosts, by trying both. All members take part, and all get the
- * same answer. It never changes a bit of any result: only how fast it comes.
+ * same answer, on which they agree over TCP: whatever happens to what is sent by UDP, it ends nothing but the trial. The
+ * choice never changes a bit of any result, only how fast it comes.
  */
 final class LinkTrial {
     private static final Logger LOG = LoggerFactory.getLogger(LinkTrial.class);
     /** What decoding sends for each layer and token: states of 32 heads of 128. */
     private static final int SHORT_BYTES = 32 * (128 + 1) * Float.BYTES;
-    /** As blocks of keys and values are. */
-    private static final int LONG_BYTES = 1 << 20;
+    /** As blocks of keys and values are, and many datagrams of any size. */
+    private static final int LONG_BYTES = 256 << 10;
+    /** A whole frame: what gets through only in small pieces must not pass. */
+    private static final int PROBE_BYTES = 32 << 10;
+
+    private static final int MOST_EXCHANGES = 100;
+    /** For one length over one medium, about. */
+    private static final double BUDGET_SECONDS = 0.03;
 
     private final ProcessGroup group;
+    private final Transport tcp;
     private final Duration timeout;
+    private final Duration limit;
     private final AbortSignal abort;
+    private final Communicator all;
 
-    LinkTrial(ProcessGroup group, Duration timeout, AbortSignal abort) {
-        this.group = group;
-        this.timeout = timeout;
-        this.abort = abort;
+    /** What came out, the same at all members. */
+    enum Choice {
+        TCP,
+        UDP,
+        /** UDP does not connect all members, or does not carry what they send. */
+        UDP_FAILS
     }
 
     /**
-     * Whether UDP is the faster of two transports that reach all members.
+     * How long it takes two members to send each other a message at the same time.
      *
-     * @param udp null if this member could not connect by it: then nobody uses it
+     * @param shorter seconds for 16.5 KB
+     * @param longer seconds for 256 KiB
      */
-    boolean prefersUdp(Transport tcp, Transport udp) {
-        Communicator overTcp = Communicators.over(group, tcp, abort, timeout);
-        if (!allHave(overTcp, udp)) {
-            LOG.info("Rank {}: links between hosts are TCP: Aeron UDP does not connect all ranks", group.rank());
-            return false;
+    record Times(double shorter, double longer) {
+        /** Both lengths count alike: twice as fast at one makes up for half as fast at the other. */
+        boolean beats(Times other) {
+            return shorter * longer < other.shorter * other.longer;
         }
-        Communicator overUdp = Communicators.over(group, udp, abort, timeout);
-        Calibration.Link fastTcp = farLink(overTcp.calibrate());
-        Calibration.Link fastUdp = farLink(overUdp.calibrate());
-        boolean udpWins = isFaster(fastUdp, fastTcp);
-        if (LOG.isInfoEnabled()) {
-            LOG.info(
-                    "Rank {}: links between hosts are {}; {} KB take {} us by TCP, {} us by Aeron UDP, 1 MiB {} and {} us",
-                    group.rank(),
-                    udpWins ? "Aeron UDP" : "TCP",
-                    SHORT_BYTES / 1000,
-                    micros(fastTcp, SHORT_BYTES),
-                    micros(fastUdp, SHORT_BYTES),
-                    micros(fastTcp, LONG_BYTES),
-                    micros(fastUdp, LONG_BYTES));
-        }
-        return udpWins;
     }
 
-    private boolean allHave(Communicator overTcp, Transport udp) {
-        ByteBuffer mine = buffer(1).put(0, (byte) (udp == null ? 0 : 1));
-        ByteBuffer all = buffer(group.worldSize());
-        overTcp.allGather(mine, all);
+    /**
+     * Starts a trial of one group.
+     *
+     * @param tcp reaches all members
+     * @param timeout of what goes over TCP
+     * @param limit of all that goes over UDP
+     */
+    LinkTrial(ProcessGroup group, Transport tcp, Duration timeout, Duration limit, AbortSignal abort) {
+        this.group = group;
+        this.tcp = tcp;
+        this.timeout = timeout;
+        this.limit = limit;
+        this.abort = abort;
+        all = Communicators.over(group, tcp, abort, timeout);
+    }
+
+    /** Whether all members say yes. */
+    boolean allSay(boolean yes) {
+        ByteBuffer mine = buffer(1).put(0, (byte) (yes ? 1 : 0));
+        ByteBuffer votes = buffer(group.worldSize());
+        all.allGather(mine, votes);
         for (int rank = 0; rank < group.worldSize(); rank++) {
-            if (all.get(rank) != 1) {
+            if (votes.get(rank) != 1) {
                 return false;
             }
         }
         return true;
     }
 
+    /** @param udp reaches all members on other hosts; null if this member could not connect by it */
+    Choice choose(Transport udp) {
+        if (!allSay(udp != null)) {
+            LOG.info("Rank {}: links between hosts are TCP: Aeron UDP does not connect all ranks", group.rank());
+            return Choice.UDP_FAILS;
+        }
+        Times ofUdp = tryUdp(udp);
+        if (!allSay(ofUdp != null)) {
+            LOG.info(
+                    "Rank {}: links between hosts are TCP: Aeron UDP connects, but does not carry messages",
+                    group.rank());
+            return Choice.UDP_FAILS;
+        }
+        Times ofTcp = agreed(exchanges(Communicators.over(group, tcp, abort, timeout)));
+        ofUdp = agreed(ofUdp);
+        Choice choice = ofUdp.beats(ofTcp) ? Choice.UDP : Choice.TCP;
+        LOG.info("Rank {}: links between hosts are {}: {} by TCP, {} by Aeron UDP", group.rank(), choice, ofTcp, ofUdp);
+        return choice;
+    }
+
+    /** Null if it does not get all through in time. */
+    private Times tryUdp(Transport udp) {
+        long end = System.nanoTime() + limit.toNanos();
+        AbortSignal late = () -> abort.failure()
+                .or(() -> System.nanoTime() - end < 0
+                        ? Optional.empty()
+                        : Optional.of(new AbortSignal.Failure(
+                                CollectiveException.UNKNOWN_RANK, "the trial took longer than " + limit)));
+        try {
+            Communicator pairs = Communicators.over(group, udp, late, limit);
+            probeAll(pairs);
+            return exchanges(pairs);
+        } catch (CollectiveException e) {
+            if (abort.failure().isPresent()) {
+                throw e;
+            }
+            LOG.info("Rank {}: Aeron UDP between hosts fails: {}", group.rank(), e.getMessage());
+            return null;
+        }
+    }
+
+    /** Every two members on different hosts send each other a long frame; in each round, everybody has one partner. */
+    private void probeAll(Communicator pairs) {
+        int me = group.rank();
+        ByteBuffer nothing = buffer(0);
+        ByteBuffer mine = buffer(PROBE_BYTES);
+        ByteBuffer theirs = buffer(PROBE_BYTES);
+        for (int round = 0; round < group.worldSize(); round++) {
+            int partner = Math.floorMod(round - me, group.worldSize());
+            if (isFar(partner)) {
+                pairs.sendRecv(mine, partner, theirs, partner);
+            } else {
+                pairs.sendRecv(nothing, me, nothing, me); // calls are counted: all members must make as many
+            }
+        }
+    }
+
+    /** Between rank 0 and the first on another host; zeros at all others. It must be the communicator's last use. */
+    private Times exchanges(Communicator pairs) {
+        int far = 1;
+        while (group.host(far).equals(group.host(0))) {
+            far++;
+        }
+        if (group.rank() != 0 && group.rank() != far) {
+            return new Times(0, 0);
+        }
+        int partner = group.rank() == 0 ? far : 0;
+        return new Times(exchange(pairs, partner, SHORT_BYTES), exchange(pairs, partner, LONG_BYTES));
+    }
+
+    /** The fastest quarter of so many as there is time for: what delays the rest is seldom the link. */
+    private double exchange(Communicator pairs, int partner, int length) {
+        double first = exchange(pairs, partner, length, 2);
+        ByteBuffer mine = buffer(Integer.BYTES);
+        ByteBuffer theirs = buffer(Integer.BYTES);
+        mine.putInt(0, (int) Math.max(2, Math.min(MOST_EXCHANGES, BUDGET_SECONDS / first)));
+        pairs.sendRecv(mine, partner, theirs, partner);
+        int count = Math.min(mine.getInt(0), theirs.getInt(0));
+        return exchange(pairs, partner, length, count);
+    }
+
+    private static double exchange(Communicator pairs, int partner, int length, int count) {
+        ByteBuffer mine = buffer(length);
+        ByteBuffer theirs = buffer(length);
+        double[] seconds = new double[count];
+        for (int i = 0; i < count; i++) {
+            long start = System.nanoTime();
+            pairs.sendRecv(mine, partner, theirs, partner);
+            seconds[i] = (System.nanoTime() - start) / 1e9;
+        }
+        Arrays.sort(seconds);
+        return seconds[count / 4];
+    }
+
+    /** What rank 0 has measured. */
+    private Times agreed(Times own) {
+        ByteBuffer times = buffer(2 * Double.BYTES).putDouble(0, own.shorter).putDouble(Double.BYTES, own.longer);
+        all.broadcast(times, 0);
+        return new Times(times.getDouble(0), times.getDouble(Double.BYTES));
+    }
+
+    private boolean isFar(int peer) {
+        return !group.host(peer).equals(group.host(group.rank()));
+    }
+
     private static ByteBuffer buffer(int length) {
         return ByteBuffer.allocateDirect(length).order(ByteOrder.LITTLE_ENDIAN);
-    }
-
-    private static Calibration.Link farLink(Calibration measured) {
-        return measured.links().stream()
-                .filter(link -> link.kind() == Calibration.Kind.OTHER_HOST)
-                .findFirst()
-                .orElseThrow();
-    }
-
-    private static double seconds(Calibration.Link link, int bytes) {
-        return link.latencySeconds() + bytes / link.bytesPerSecond();
-    }
-
-    /** Short and long messages count alike: twice as fast at one makes up for half as fast at the other. */
-    static boolean isFaster(Calibration.Link one, Calibration.Link other) {
-        return relative(one, other, SHORT_BYTES) * relative(one, other, LONG_BYTES) < 1;
-    }
-
-    private static double relative(Calibration.Link one, Calibration.Link other, int bytes) {
-        return seconds(one, bytes) / seconds(other, bytes);
-    }
-
-    private static long micros(Calibration.Link link, int bytes) {
-        return Math.round(seconds(link, bytes) * 1e6);
     }
 }

@@ -3,6 +3,7 @@ package io.github.treeattention.collective.dataplane;
 import io.github.treeattention.collective.Transport;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.List;
 import java.util.Objects;
 
@@ -39,6 +40,25 @@ final class RoutedTransport implements Transport {
 
     @Override
     public void close() {
-        all.forEach(Transport::close);
+        closeAll(all);
+    }
+
+    /** Closes each of them, whatever happens to another; what was thrown first is thrown in the end. */
+    static void closeAll(Collection<Transport> transports) {
+        RuntimeException first = null;
+        for (Transport one : transports) {
+            try {
+                one.close();
+            } catch (RuntimeException e) {
+                if (first == null) {
+                    first = e;
+                } else {
+                    first.addSuppressed(e);
+                }
+            }
+        }
+        if (first != null) {
+            throw first;
+        }
     }
 }

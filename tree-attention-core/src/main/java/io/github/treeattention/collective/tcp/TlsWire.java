@@ -29,10 +29,9 @@ final class TlsWire extends Wire {
     TlsWire(SocketChannel channel, SSLEngine engine, int mostBytes) throws SSLException {
         super(channel);
         this.engine = engine;
-        int record = engine.getSession().getPacketBufferSize();
         // A record each until there is content to send: a stranger's connection must cost little.
-        arrived = ByteBuffer.allocate(record).flip();
-        leaving = ByteBuffer.allocate(record).flip();
+        arrived = ByteBuffer.allocate(record()).flip();
+        leaving = ByteBuffer.allocate(record()).flip();
         this.mostBytes = mostBytes;
         engine.beginHandshake();
     }
@@ -95,9 +94,7 @@ final class TlsWire extends Wire {
     int read(ByteBuffer target) throws IOException {
         int start = target.position();
         while (true) {
-            if (!answer()) {
-                return target.position() - start;
-            }
+            answer();
             SSLEngineResult result = engine.unwrap(arrived, target);
             switch (result.getStatus()) {
                 case OK -> {}
@@ -119,19 +116,18 @@ final class TlsWire extends Wire {
         }
     }
 
-    /** Does what the protocol asks for between contents, such as new keys; false if the kernel has no room for it. */
-    private boolean answer() throws IOException {
+    /**
+     * Does what the protocol asks for between contents, such as new keys. Where the kernel has no room for it, it leaves
+     * before the next content instead: who waits for it with reading would never be read from by a peer in the same state.
+     */
+    private void answer() throws IOException {
         if (engine.getHandshakeStatus() == HandshakeStatus.NEED_TASK) {
             runTasks();
         }
-        if (engine.getHandshakeStatus() == HandshakeStatus.NEED_WRAP && !engine.isOutboundDone()) {
-            if (!flush()) {
-                return false;
-            }
+        if (engine.getHandshakeStatus() == HandshakeStatus.NEED_WRAP && !engine.isOutboundDone() && flush()) {
             wrap(NOTHING, NOTHING);
             flush();
         }
-        return true;
     }
 
     @Override
@@ -144,11 +140,14 @@ final class TlsWire extends Wire {
     }
 
     private void grow() {
-        int record = engine.getSession().getPacketBufferSize();
-        arrived = ByteBuffer.allocateDirect(4 * record).put(arrived).flip();
-        leaving = ByteBuffer.allocateDirect((mostBytes / RECORD_CONTENT + 3) * record)
+        arrived = ByteBuffer.allocateDirect(4 * record()).put(arrived).flip();
+        leaving = ByteBuffer.allocateDirect((mostBytes / RECORD_CONTENT + 3) * record())
                 .flip();
         grown = true;
+    }
+
+    private int record() {
+        return engine.getSession().getPacketBufferSize();
     }
 
     /** Into {@link #leaving}, which must be empty. */
@@ -162,8 +161,10 @@ final class TlsWire extends Wire {
                 if (result.getStatus() == Status.CLOSED && (head.hasRemaining() || body.hasRemaining())) {
                     throw new IOException("the TLS connection is closed");
                 }
-                if (result.getStatus() != Status.OK && result.getStatus() != Status.CLOSED) {
-                    throw new IllegalStateException("a buffer for TLS records is too small: " + result);
+                if (result.getStatus() == Status.BUFFER_OVERFLOW) {
+                    // New keys or the like went before the content.
+                    leaving = ByteBuffer.allocateDirect(leaving.capacity() + record())
+                            .put(leaving.flip());
                 }
             } while (head.hasRemaining() || body.hasRemaining());
         } finally {

@@ -12,7 +12,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 
 /** A JVM with this one's class path, its output merged. */
-final class ChildProcess {
+public final class ChildProcess {
     private final Process process;
     private final BufferedReader output;
 
@@ -21,7 +21,7 @@ final class ChildProcess {
         output = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
     }
 
-    static ChildProcess java(String... arguments) throws IOException {
+    public static ChildProcess java(String... arguments) throws IOException {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.add("-Xmx128m");
@@ -37,7 +37,7 @@ final class ChildProcess {
         return output.readLine();
     }
 
-    String readAll() {
+    public String readAll() {
         return output.lines().collect(Collectors.joining("\n"));
     }
 
@@ -54,7 +54,7 @@ final class ChildProcess {
         process.getOutputStream().close();
     }
 
-    int awaitExit() throws InterruptedException {
+    public int awaitExit() throws InterruptedException {
         if (!process.waitFor(60, TimeUnit.SECONDS)) {
             throw new IllegalStateException("a child process did not end");
         }
@@ -66,7 +66,7 @@ final class ChildProcess {
     }
 
     /** With SIGKILL. */
-    void kill() throws InterruptedException {
+    public void kill() throws InterruptedException {
         process.destroyForcibly().waitFor();
     }
 }

@@ -61,8 +61,8 @@ class UdpEndpointTest {
     }
 
     private static Transport connect(
-            UdpEndpoint endpoint, InetSocketAddress peer, ProcessGroup group, Duration timeout) {
-        List<InetSocketAddress> peers = group.rank() == 0 ? Arrays.asList(null, peer) : Arrays.asList(peer, null);
+            UdpEndpoint endpoint, UdpEndpoint.Address peer, ProcessGroup group, Duration timeout) {
+        List<UdpEndpoint.Address> peers = group.rank() == 0 ? Arrays.asList(null, peer) : Arrays.asList(peer, null);
         return endpoint.connect(group, peers, timeout, AbortSignal.NEVER);
     }
 
@@ -113,7 +113,7 @@ class UdpEndpointTest {
                         .aeronDirectoryName(driver.directory().toString()))) {
             String endpoint = "aeron:udp?endpoint=127.0.0.1:";
             ExclusivePublication forged = stranger.addExclusivePublication(
-                    endpoint + zero.address().getPort() + "|term-length=1m|session-id=" + session, stream);
+                    endpoint + zero.address().socket().getPort() + "|term-length=1m|session-id=" + session, stream);
             // The link's other direction ends at the stranger too, so that it counts as connected.
             Subscription reader = stranger.addSubscription(endpoint + "0", StreamIds.of(2, 0, 1));
             while (reader.resolvedEndpoint() == null) {
@@ -121,7 +121,10 @@ class UdpEndpointTest {
             }
             int port = Integer.parseInt(reader.resolvedEndpoint().replaceFirst(".*:", ""));
             try (Transport link = connect(
-                    zero, new InetSocketAddress(zero.address().getAddress(), port), group, Duration.ofSeconds(20))) {
+                    zero,
+                    new UdpEndpoint.Address(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 1408),
+                    group,
+                    Duration.ofSeconds(20))) {
                 while (forged.offer(new UnsafeBuffer(new byte[5_000])) < 0) {
                     Thread.onSpinWait();
                 }
@@ -218,6 +221,40 @@ class UdpEndpointTest {
                     return null;
                 });
             }
+        }
+    }
+
+    @Test
+    void shouldConnectAGroupOnce() throws Exception {
+        try (UdpEndpoint zero = open(UdpGroups.TOKEN)) {
+            assertThrows(
+                    CollectiveException.class,
+                    () -> connect(zero, zero.address(), group(0, 9), Duration.ofMillis(50)),
+                    "nobody answers");
+            assertThrows(
+                    IllegalStateException.class,
+                    () -> connect(zero, zero.address(), group(0, 9), SHORT),
+                    "a second try would encrypt other frames with the numbers of the first");
+        }
+    }
+
+    @Test
+    void shouldAskForTheMemoryOfAllRanksOfItsHost() {
+        // One rank's links would fit anywhere.
+        IOException failure = assertThrows(
+                IOException.class,
+                () -> UdpEndpoint.open(
+                        driver.directory(), InetAddress.getLoopbackAddress(), UdpGroups.TOKEN, 40_000, 1, SHORT));
+        long bytes = AeronDirectory.linksBytes(40_000) + UdpEndpoint.requiredBytes(40_000, 1);
+        String wanted = "needs " + (bytes >> 20) + " MiB free for Aeron";
+        assertTrue(failure.getMessage().contains(wanted), failure.getMessage());
+    }
+
+    @Test
+    void shouldRefuseADatagramLengthThatNoMemberHas() {
+        InetSocketAddress socket = new InetSocketAddress(InetAddress.getLoopbackAddress(), 1);
+        for (int mtu : new int[] {-32, 0, 480, 511, 1409, 8992, 65_504}) {
+            assertThrows(IllegalArgumentException.class, () -> new UdpEndpoint.Address(socket, mtu), "mtu " + mtu);
         }
     }
 

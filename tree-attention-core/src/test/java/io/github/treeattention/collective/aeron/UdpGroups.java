@@ -10,6 +10,7 @@ import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -24,7 +25,7 @@ final class UdpGroups {
 
     private final Path driver;
     private final Network network;
-    private final Map<Long, List<CompletableFuture<InetSocketAddress>>> addresses = new ConcurrentHashMap<>();
+    private final Map<Long, List<CompletableFuture<UdpEndpoint.Address>>> addresses = new ConcurrentHashMap<>();
 
     UdpGroups(Path driver) {
         this(driver, endpoint -> endpoint);
@@ -48,18 +49,18 @@ final class UdpGroups {
     }
 
     Transport join(ProcessGroup group) throws Exception {
-        List<CompletableFuture<InetSocketAddress>> all = addresses.computeIfAbsent(
-                group.groupId(), id -> Stream.generate(() -> new CompletableFuture<InetSocketAddress>())
+        List<CompletableFuture<UdpEndpoint.Address>> all = addresses.computeIfAbsent(
+                group.groupId(), id -> Stream.generate(() -> new CompletableFuture<UdpEndpoint.Address>())
                         .limit(group.worldSize())
                         .toList());
         UdpEndpoint endpoint = open(driver, TOKEN, group.worldSize());
-        all.get(group.rank()).complete(network.before(endpoint.address()));
-        InetSocketAddress[] peers = new InetSocketAddress[group.worldSize()];
+        UdpEndpoint.Address own = endpoint.address();
+        all.get(group.rank()).complete(new UdpEndpoint.Address(network.before(own.socket()), own.mtu()));
+        UdpEndpoint.Address[] peers = new UdpEndpoint.Address[group.worldSize()];
         for (int peer = 0; peer < peers.length; peer++) {
             peers[peer] = peer == group.rank() ? null : all.get(peer).get(20, TimeUnit.SECONDS);
         }
-        return new Owning(
-                endpoint.connect(group, java.util.Arrays.asList(peers), TIMEOUT, AbortSignal.NEVER), endpoint);
+        return new Owning(endpoint.connect(group, Arrays.asList(peers), TIMEOUT, AbortSignal.NEVER), endpoint);
     }
 
     /** Closes the endpoint with its only transport. */

@@ -63,6 +63,12 @@ class UdpLossTest extends UnreliableLinksContract {
         cut = true;
     }
 
+    /** What Aeron had to send again, which it counts itself. */
+    @Override
+    protected long faults() {
+        return Math.min(dropped.get(), driver.count(SystemCounterDescriptor.RETRANSMITS_SENT));
+    }
+
     @Override
     protected String report() {
         return "seed " + seed + ", " + dropped + " datagrams lost, "

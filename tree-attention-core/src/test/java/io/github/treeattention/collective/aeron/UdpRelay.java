@@ -18,9 +18,10 @@ import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * A bad network in front of one endpoint, both ways: it drops, repeats and delays datagrams, and what is delayed is
- * overtaken. Answers go back to whoever sent first from an address, as through a router that translates addresses.
+ * overtaken; or it swallows long ones. Answers go back to whoever sent first from an address, as through a router that
+ * translates addresses.
  */
-final class UdpRelay implements AutoCloseable {
+public final class UdpRelay implements AutoCloseable {
     private static final double DROPPED = 0.05;
     private static final double REPEATED = 0.05;
     private static final double DELAYED = 0.1;
@@ -28,6 +29,8 @@ final class UdpRelay implements AutoCloseable {
 
     private final InetSocketAddress target;
     private final Random random;
+    private final int longest;
+    private final double badness;
     private final Selector selector = Selector.open();
     private final DatagramChannel front = channel();
     private final Map<SocketAddress, DatagramChannel> ways = new HashMap<>();
@@ -35,6 +38,8 @@ final class UdpRelay implements AutoCloseable {
     private final ByteBuffer buffer = ByteBuffer.allocateDirect(1 << 16);
     private volatile boolean cut;
     private final AtomicLong faults = new AtomicLong();
+    private final AtomicLong swallowed = new AtomicLong();
+    private final AtomicLong forwarded = new AtomicLong();
 
     /** A datagram and when it goes where. */
     private record Late(long due, DatagramChannel by, SocketAddress to, ByteBuffer data) implements Comparable<Late> {
@@ -45,12 +50,23 @@ final class UdpRelay implements AutoCloseable {
     }
 
     UdpRelay(InetSocketAddress target, long seed) throws IOException {
+        this(target, seed, 1, Integer.MAX_VALUE);
+    }
+
+    private UdpRelay(InetSocketAddress target, long seed, double badness, int longest) throws IOException {
         this.target = target;
+        this.badness = badness;
+        this.longest = longest;
         random = new Random(seed);
         front.register(selector, SelectionKey.OP_READ);
         Thread thread = new Thread(this::run, "udp-relay");
         thread.setDaemon(true);
         thread.start();
+    }
+
+    /** A network that is reliable and takes no datagram above a length. */
+    public static UdpRelay narrow(InetSocketAddress target, int longest) throws IOException {
+        return new UdpRelay(target, 0, 0, longest);
     }
 
     private static DatagramChannel channel() throws IOException {
@@ -60,7 +76,7 @@ final class UdpRelay implements AutoCloseable {
         return channel;
     }
 
-    InetSocketAddress address() throws IOException {
+    public InetSocketAddress address() throws IOException {
         return (InetSocketAddress) front.getLocalAddress();
     }
 
@@ -70,6 +86,16 @@ final class UdpRelay implements AutoCloseable {
 
     long faults() {
         return faults.get();
+    }
+
+    /** Datagrams that were too long. */
+    public long swallowed() {
+        return swallowed.get();
+    }
+
+    /** Datagrams that were not, whatever happened to them then. */
+    public long forwarded() {
+        return forwarded.get();
     }
 
     private void run() {
@@ -123,15 +149,20 @@ final class UdpRelay implements AutoCloseable {
 
     private void forward(DatagramChannel by, SocketAddress to) throws IOException {
         buffer.flip();
-        if (cut || random.nextDouble() < DROPPED) {
+        if (buffer.remaining() > longest) {
+            swallowed.incrementAndGet();
+            return;
+        }
+        forwarded.incrementAndGet();
+        if (cut || random.nextDouble() < badness * DROPPED) {
             faults.incrementAndGet();
             return;
         }
-        if (random.nextDouble() < REPEATED) {
+        if (random.nextDouble() < badness * REPEATED) {
             faults.incrementAndGet();
             by.send(buffer.duplicate(), to);
         }
-        if (random.nextDouble() < DELAYED) {
+        if (random.nextDouble() < badness * DELAYED) {
             faults.incrementAndGet();
             ByteBuffer copy =
                     ByteBuffer.allocate(buffer.remaining()).put(buffer).flip();

@@ -49,8 +49,12 @@ class UdpRelayTest extends UnreliableLinksContract {
     }
 
     @Override
+    protected long faults() {
+        return relays.stream().mapToLong(UdpRelay::faults).sum();
+    }
+
+    @Override
     protected String report() {
-        return "seed " + seed + ", "
-                + relays.stream().mapToLong(UdpRelay::faults).sum() + " faults";
+        return "seed " + seed + ", " + faults() + " faults";
     }
 }

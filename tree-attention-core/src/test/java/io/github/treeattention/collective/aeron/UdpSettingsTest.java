@@ -28,7 +28,8 @@ class UdpSettingsTest {
         assertTrue(2L * farRanks * settings.window() <= settings.receiveBuffer(), settings::toString);
         assertTrue(settings.window() <= settings.termLength() / 2, settings::toString);
         assertTrue(settings.termLength() / 8 >= UdpLink.MAX_MESSAGE_LENGTH, settings::toString);
-        assertEquals(UdpSettings.requiredBytes(localRanks, farRanks), localRanks * settings.bytesPerRank(farRanks));
+        long logs = 2L * localRanks * farRanks;
+        assertEquals(3 * logs * settings.termLength(), UdpSettings.requiredBytes(localRanks, farRanks));
     }
 
     @Test

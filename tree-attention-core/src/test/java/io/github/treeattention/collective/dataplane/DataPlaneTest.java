@@ -12,9 +12,15 @@ import io.github.treeattention.collective.IntSumOp;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.Ranks;
 import io.github.treeattention.collective.Token;
+import io.github.treeattention.collective.Transport;
 import io.github.treeattention.collective.aeron.TestDriver;
+import io.github.treeattention.collective.aeron.UdpRelay;
 import io.github.treeattention.collective.dataplane.DataPlaneOptions.Links;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.net.Inet6Address;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
@@ -22,10 +28,14 @@ import java.time.Duration;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.ToLongFunction;
 import java.util.function.UnaryOperator;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -55,56 +65,140 @@ class DataPlaneTest {
     @ParameterizedTest
     @EnumSource(Links.class)
     void shouldLinkAllRanksWhateverTheMedium(Links links) throws Exception {
-        List<String> endpoints = sum(links, Collections.nCopies(3, driver.directory()), text -> text, 30);
+        List<String> endpoints = new Run(links).sum().endpoints();
         assertEquals(links != Links.UDP, endpoints.get(2).contains("tcp="), endpoints::toString);
         assertEquals(links == Links.UDP || links == Links.AUTO, endpoints.get(2).contains("udp="), endpoints::toString);
     }
 
     @Test
     void shouldDoWithTcpWhereAHostHasNoMediaDriver() throws Exception {
-        Path none = driver.directory().resolveSibling("nowhere");
-        List<String> endpoints =
-                sum(Links.AUTO, List.of(driver.directory(), driver.directory(), none), text -> text, 30);
+        Run run = new Run(Links.AUTO);
+        run.drivers[2] = driver.directory().resolveSibling("nowhere");
+        List<String> endpoints = run.sum().endpoints();
         assertTrue(endpoints.get(0).contains("udp="), endpoints::toString);
         assertFalse(endpoints.get(2).contains("udp="), endpoints::toString);
     }
 
     @Test
     void shouldDoWithTcpWhereUdpDoesNotGetThrough() throws Exception {
-        // Nobody listens on the discard port.
-        sum(Links.AUTO, Collections.nCopies(3, driver.directory()), text -> text.replaceFirst("(udp=.*/).*", "$19"), 6);
+        Run run = new Run(Links.AUTO);
+        run.timeoutSeconds = 4;
+        run.onTheWay = text -> text.replaceFirst("(udp=.*/).*/", "$19/"); // nobody listens on the discard port
+        assertEquals(3, run.sum().udpFailures(), "all remember");
     }
 
-    /** Long messages, and unequal hosts: all must cut them alike. Returns the endpoints. */
-    private static List<String> sum(Links links, List<Path> drivers, UnaryOperator<String> onTheWay, int timeoutSeconds)
-            throws Exception {
-        long id = GROUPS.getAndIncrement();
-        String[] endpoints = new String[3];
-        CyclicBarrier known = new CyclicBarrier(3);
-        Ranks.run(3, rank -> {
-            ProcessGroup group = new ProcessGroup(rank, HOSTS, (int) id, id);
-            DataPlaneOptions options = DataPlaneOptions.defaults().withLinks(links);
-            try (DataPlane plane = DataPlane.open(
-                    options,
-                    drivers.get(rank),
-                    Token.of("t"),
-                    InetAddress.getLoopbackAddress(),
-                    LOCAL_RANKS[rank],
-                    3)) {
-                endpoints[rank] = onTheWay.apply(plane.endpoints());
-                known.await(30, TimeUnit.SECONDS);
-                Duration timeout = Duration.ofSeconds(timeoutSeconds);
-                try (Communicator communicator = Communicators.over(
-                        group,
-                        plane.connect(group, List.of(endpoints), timeout, AbortSignal.NEVER),
-                        AbortSignal.NEVER,
-                        Duration.ofSeconds(30))) {
-                    sum(communicator);
-                }
+    @Test
+    void shouldDoWithTcpWhereLongDatagramsDoNotGetThrough() throws Exception {
+        try (Narrow network = new Narrow()) {
+            Run run = new Run(Links.AUTO);
+            run.timeoutSeconds = 4;
+            run.onTheWay = network::before;
+            assertEquals(3, run.sum().udpFailures(), "all remember");
+            assertTrue(network.sum(UdpRelay::swallowed) > 0, "nothing long was sent by UDP");
+        }
+    }
+
+    @Test
+    void shouldNotTryAgainWhatHasFailedForOneOfThem() throws Exception {
+        try (Narrow network = new Narrow()) {
+            Run run = new Run(Links.AUTO);
+            run.onTheWay = network::before;
+            run.failedBefore[1] = true;
+            assertEquals(3, run.sum().udpFailures(), "all remember");
+            assertEquals(0, network.sum(UdpRelay::forwarded));
+        }
+    }
+
+    @Test
+    void shouldCutDatagramsAsTheNarrowestHostTakesThem() throws Exception {
+        try (Narrow network = new Narrow()) {
+            Run run = new Run(Links.UDP);
+            run.onTheWay = text -> network.before(text).replaceFirst("/[0-9]+$", "/1472");
+            run.sum();
+            assertEquals(0, network.sum(UdpRelay::swallowed));
+            assertTrue(network.sum(UdpRelay::forwarded) > 0);
+        }
+    }
+
+    /** A way between hosts that takes datagrams of 1500 bytes with their headers, and nothing longer. */
+    private static final class Narrow implements AutoCloseable {
+        private static final Pattern UDP = Pattern.compile("udp=(.*)/(.*)/(.*)");
+        private final List<UdpRelay> relays = new CopyOnWriteArrayList<>();
+
+        String before(String endpoints) {
+            Matcher udp = UDP.matcher(endpoints);
+            assertTrue(udp.find(), endpoints);
+            try {
+                UdpRelay relay =
+                        UdpRelay.narrow(new InetSocketAddress(udp.group(1), Integer.parseInt(udp.group(2))), 1500 - 28);
+                relays.add(relay);
+                return udp.replaceFirst("udp=$1/" + relay.address().getPort() + "/$3");
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
             }
-            return null;
-        });
-        return List.of(endpoints);
+        }
+
+        long sum(ToLongFunction<UdpRelay> what) {
+            return relays.stream().mapToLong(what).sum();
+        }
+
+        @Override
+        public void close() throws IOException {
+            for (UdpRelay relay : relays) {
+                relay.close();
+            }
+        }
+    }
+
+    /**
+     * How it went.
+     *
+     * @param udpFailures members for which UDP has failed where there was a choice
+     */
+    private record Result(List<String> endpoints, long udpFailures) {}
+
+    /** Long messages, and unequal hosts: all must cut them alike. */
+    private static final class Run {
+        private final Links links;
+        private final Path[] drivers = {driver.directory(), driver.directory(), driver.directory()};
+        private final boolean[] failedBefore = new boolean[3];
+        private UnaryOperator<String> onTheWay = text -> text;
+        private int timeoutSeconds = 30;
+
+        Run(Links links) {
+            this.links = links;
+        }
+
+        Result sum() throws Exception {
+            long id = GROUPS.getAndIncrement();
+            String[] endpoints = new String[3];
+            CyclicBarrier known = new CyclicBarrier(3);
+            List<Boolean> failures = Ranks.run(3, rank -> {
+                ProcessGroup group = new ProcessGroup(rank, HOSTS, (int) id, id);
+                DataPlaneOptions options = DataPlaneOptions.defaults().withLinks(links);
+                try (DataPlane plane = DataPlane.open(
+                        options,
+                        drivers[rank],
+                        Token.of("t"),
+                        InetAddress.getLoopbackAddress(),
+                        LOCAL_RANKS[rank],
+                        3)) {
+                    plane.udpHasFailed = failedBefore[rank];
+                    endpoints[rank] = onTheWay.apply(plane.endpoints());
+                    known.await(30, TimeUnit.SECONDS);
+                    Duration timeout = Duration.ofSeconds(timeoutSeconds);
+                    try (Communicator communicator = Communicators.over(
+                            group,
+                            plane.connect(group, List.of(endpoints), timeout, AbortSignal.NEVER),
+                            AbortSignal.NEVER,
+                            Duration.ofSeconds(30))) {
+                        DataPlaneTest.sum(communicator);
+                    }
+                    return plane.udpHasFailed;
+                }
+            });
+            return new Result(List.of(endpoints), Collections.frequency(failures, true));
+        }
     }
 
     private static void sum(Communicator communicator) {
@@ -157,15 +251,73 @@ class DataPlaneTest {
                 "each rank has a link to each on the other host, each direction a log of three terms");
     }
 
+    /** On the way to a rank there it would have to be said by which interface. */
+    @Test
+    void shouldRefuseAnAddressThatOnlyOneLinkKnows() throws Exception {
+        InetAddress local =
+                Inet6Address.getByAddress(null, InetAddress.getByName("fe80::1").getAddress(), 1);
+        IOException failure = assertThrows(
+                IOException.class,
+                () -> DataPlane.open(DataPlaneOptions.defaults(), driver.directory(), Token.of("t"), local, 1, 2));
+        assertTrue(failure.getMessage().contains("TREEATTN_INTERFACE"), failure.getMessage());
+    }
+
+    @Test
+    void shouldCloseAllTransportsWhateverHappensToOne() {
+        int[] closed = {0};
+        Transport good = new Closing(() -> closed[0]++);
+        Transport bad = new Closing(() -> {
+            throw new IllegalStateException("stuck");
+        });
+        Transport worse = new Closing(() -> {
+            throw new IllegalStateException("too");
+        });
+        RoutedTransport all = new RoutedTransport(new Transport[] {bad, null, good, worse, good}, 100);
+        IllegalStateException failure = assertThrows(IllegalStateException.class, all::close);
+        assertEquals("stuck", failure.getMessage());
+        assertEquals("too", failure.getSuppressed()[0].getMessage());
+        assertEquals(1, closed[0]);
+    }
+
+    private record Closing(Runnable onClose) implements Transport {
+        @Override
+        public int maxFrameLength() {
+            return 100;
+        }
+
+        @Override
+        public boolean offer(int destination, ByteBuffer header, ByteBuffer payload) {
+            return false;
+        }
+
+        @Override
+        public boolean poll(int source, FrameHandler handler) {
+            return false;
+        }
+
+        @Override
+        public void close() {
+            onClose.run();
+        }
+    }
+
     @Test
     void shouldReadEndpoints() {
-        for (String text : List.of("", "tcp=10.0.0.1/80", "udp=::1/65535", "tcp=127.0.0.1/1 udp=127.0.0.1/2")) {
+        for (String text :
+                List.of("", "tcp=10.0.0.1/80", "udp=::1/65535/512", "tcp=127.0.0.1/1 udp=127.0.0.1/2/8960")) {
             assertEquals(
                     text.replace("::1", "0:0:0:0:0:0:0:1"),
                     Endpoints.decode(text).encode());
         }
-        for (String text :
-                List.of("tcp", "tcp=host/1", "tcp=1.2.3.4/70000", "tcp=1.2.3.4/1 ", "udp=1.2.3.4/1 tcp=1.2.3.4/1")) {
+        for (String text : List.of(
+                "tcp",
+                "tcp=host/1",
+                "tcp=1.2.3.4/70000",
+                "tcp=1.2.3.4/1 ",
+                "udp=1.2.3.4/1",
+                "udp=1.2.3.4/1/480",
+                "udp=1.2.3.4/1/9999",
+                "udp=1.2.3.4/1/1408 tcp=1.2.3.4/1")) {
             assertThrows(IllegalArgumentException.class, () -> Endpoints.decode(text), text);
         }
     }

@@ -41,8 +41,12 @@ class TcpRelayTest extends UnreliableLinksContract {
     }
 
     @Override
+    protected long faults() {
+        return relays.stream().mapToLong(TcpRelay::faults).sum();
+    }
+
+    @Override
     protected String report() {
-        return "seed " + seed + ", "
-                + relays.stream().mapToLong(TcpRelay::faults).sum() + " stalls";
+        return "seed " + seed + ", " + faults() + " stalls";
     }
 }
