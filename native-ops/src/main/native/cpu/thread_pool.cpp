@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <cstdlib>
 #include <mutex>
 #include <thread>
 
@@ -75,11 +74,8 @@ class Pool {
 
    private:
     static int32_t initial_threads() {
-        const char *text = std::getenv("TREE_ATTENTION_THREADS");
-        const int asked = text == nullptr ? 0 : std::atoi(text);
-        const long cores = sysconf(_SC_NPROCESSORS_ONLN);  // what of them this process may use is NativeOps' to know
-        const long threads = asked > 0 ? asked : cores > 0 ? cores : 1;
-        return threads > kMaxThreads ? kMaxThreads : static_cast<int32_t>(threads);
+        const long cores = sysconf(_SC_NPROCESSORS_ONLN);  // what of them this process may use is its caller's to know
+        return cores < 1 ? 1 : cores > kMaxThreads ? kMaxThreads : static_cast<int32_t>(cores);
     }
 
     // Called with owner_ held, at the first job: a process that never computes has no threads of ours.

@@ -12,7 +12,8 @@ void run_parallel(int64_t items, void (*task)(void *context, int64_t item), void
 
 int32_t pool_threads();
 
-// False if a thread could not be created; the pool then has those that could.
+// How many threads, the caller included, jobs may use from now on; at first the host's cores. Where the system refuses a
+// thread, the jobs make do with those there are.
 void set_pool_threads(int32_t threads);
 
 }  // namespace ta

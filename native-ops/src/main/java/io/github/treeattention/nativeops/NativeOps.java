@@ -9,8 +9,9 @@ import java.util.Optional;
  */
 public final class NativeOps {
     /**
-     * System property: threads a kernel call may use; else {@code TREE_ATTENTION_THREADS}, else the host's cores divided by its
-     * ranks, as their starter tells them ({@code LOCAL_WORLD_SIZE}, or Open MPI's or Slurm's variable).
+     * System property: threads a kernel call may use; else {@code TREE_ATTENTION_THREADS} (empty is not set), else the host's
+     * cores, or a container's quota, divided by the host's ranks, as their starter tells them ({@code LOCAL_WORLD_SIZE}, or Open
+     * MPI's or Slurm's variable).
      */
     public static final String THREADS_PROPERTY = "treeattention.threads";
 
@@ -82,21 +83,23 @@ public final class NativeOps {
         }
     }
 
+    private static int wantedThreads() {
+        String property = System.getProperty(THREADS_PROPERTY), variable = System.getenv(ThreadCount.VARIABLE);
+        if (property != null) {
+            return ThreadCount.parse(THREADS_PROPERTY, property);
+        }
+        if (variable != null && !variable.isEmpty()) {
+            return ThreadCount.parse(ThreadCount.VARIABLE, variable);
+        }
+        int usable = Runtime.getRuntime().availableProcessors();
+        return ThreadCount.of(System.getenv(), ThreadCount.pinned(usable), usable, Bindings.threads());
+    }
+
     private static Throwable load() {
         try {
             NativeLibraryLoader.load();
             requireKnownCap(System.getenv(MAX_ISA_VARIABLE));
-            String threads = System.getProperty(THREADS_PROPERTY);
-            if (threads != null) {
-                if (!threads.matches("[1-9]\\d{0,3}")) {
-                    throw new IllegalArgumentException(
-                            THREADS_PROPERTY + " must be a number of threads, 1..9999: got '" + threads + "'");
-                }
-                Bindings.check(Bindings.setThreads(Integer.parseInt(threads)));
-            } else if (System.getenv("TREE_ATTENTION_THREADS") == null) {
-                int usable = Runtime.getRuntime().availableProcessors();
-                Bindings.check(Bindings.setThreads(ThreadCount.of(System.getenv(), usable, Bindings.threads())));
-            }
+            Bindings.check(Bindings.setThreads(wantedThreads()));
             return null;
         } catch (LinkageError | RuntimeException failure) {
             return failure;

@@ -80,7 +80,7 @@ class NativeOpsTest {
     void shouldShareTheCoresAmongTheRanksOfAHost() throws Exception {
         int cores = Runtime.getRuntime().availableProcessors();
         assertTrue(report(Map.of()).contains("workers=" + (cores - 1)), "one process has all cores");
-        String crowded = report(Map.of("LOCAL_WORLD_SIZE", "99999"));
+        String crowded = report(Map.of("LOCAL_WORLD_SIZE", "99999", "TREE_ATTENTION_THREADS", ""));
         assertTrue(crowded.contains("threads=1\n") && crowded.contains("workers=0"), crowded);
         String asked = report(Map.of("LOCAL_WORLD_SIZE", "99999", "TREE_ATTENTION_THREADS", "3"));
         assertTrue(asked.contains("workers=2"), asked);
@@ -94,6 +94,9 @@ class NativeOpsTest {
         assertTrue(tier.contains("kernel=java"), tier);
         String threads = report(Map.of(), "-D" + NativeOps.THREADS_PROPERTY + "=many");
         assertTrue(threads.contains("cause=treeattention.threads must be a number of threads, 1..9999"), threads);
+        String variable = report(Map.of("TREE_ATTENTION_THREADS", "many"));
+        String wanted = "cause=TREE_ATTENTION_THREADS must be a number of threads, 1..9999: got 'many'";
+        assertTrue(variable.contains(wanted) && variable.contains("kernel=java"), variable);
     }
 
     @Test

@@ -140,6 +140,8 @@ public abstract class AttentionKernelContract {
     void shouldNotLoseTheSumOfALongRow() {
         LongSum.requireClose(kernel(), 256, 1);
         LongSum.requireClose(kernel(), 64, 9);
+        LongSum.requireClose(kernel(), 1, 1);
+        LongSum.requireClose(kernel(), 1, 9);
     }
 
     @Test

@@ -17,7 +17,7 @@ import java.util.List;
 
 /**
  * Long rows of like weights, where every addition of a plain float32 sum rounds in one direction: 65536 keys that repeat
- * with each page, and so many heads that no kernel has a reason to cut a row into pieces.
+ * with each page. With many heads no kernel has a reason to cut a row into pieces; with one it has, and merges them.
  *
  * <p>A sum in two levels, {@code m} terms a piece and {@code n / m} pieces, rounds {@code m + n / m} times at the size of
  * the whole; one sum of 65536 would 65536 times. The bounds say so for pieces of 128 to 512 terms, and for lse that pieces
