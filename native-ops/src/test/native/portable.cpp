@@ -86,15 +86,15 @@ bool check(int type, int kv_heads, int group, int queries, int keys, int dim, in
     forward.q = q.data();
     forward.first_positions = &first;
     forward.shards = &shard;
-    forward.state = state.data();
+    forward.rows = ta_rows{state.data(), state.data() + value_dim, value_dim + 1, value_dim + 1};
     float *const dkeys = dk.data(), *const dvalues = dv.data();
     ta_backward_params backward{};
     backward.spec = forward.spec;
     backward.q = q.data();
     backward.first_positions = &first;
     backward.shards = &shard;
-    backward.state = state.data();
-    backward.state_gradient = gradient.data();
+    backward.rows = forward.rows;
+    backward.row_gradients = ta_rows{gradient.data(), gradient.data() + value_dim, value_dim + 1, value_dim + 1};
     backward.dq = dq.data();
     backward.dkeys = &dkeys;
     backward.dvalues = &dvalues;

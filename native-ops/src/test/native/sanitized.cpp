@@ -164,6 +164,11 @@ Case random_case(int isa) {
     return c;
 }
 
+ta_rows rows_of(const Case &c, const std::vector<float> &state) {
+    float *const rows = const_cast<float *>(state.data());
+    return ta_rows{rows, rows + c.spec.value_dim, c.spec.value_dim + 1, c.spec.value_dim + 1};
+}
+
 ta_status forward(Case &c) {
     ta_partial_params params{};
     params.spec = c.spec;
@@ -171,18 +176,19 @@ ta_status forward(Case &c) {
     params.first_positions = c.first.data();
     params.shards = c.shards.data();
     params.mask = &c.mask;
-    params.state = c.state.data();
+    params.rows = rows_of(c, c.state);
     return ta_partial(&params);
 }
 
-// The lse alone, then with q's first elements as the source; the case's dropout and soft-cap do not go with it.
-ta_status lse(const Case &c, std::vector<float> *alone, std::vector<float> *with_source) {
+// The lse alone, then out and lse in two arrays with q's first elements as the source; the case's dropout and soft-cap do not
+// go with these.
+ta_status lse(const Case &c, std::vector<float> *alone, std::vector<float> *out, std::vector<float> *with_source) {
     const size_t rows = static_cast<size_t>(c.spec.batch) * c.spec.heads * c.spec.queries;
     std::vector<float> source(rows * c.spec.value_dim);
     for (size_t i = 0; i < source.size(); i++) {
         source[i] = c.q[i % c.q.size()];
     }
-    ta_lse_params params{};
+    ta_partial_params params{};
     params.spec = c.spec;
     params.spec.dropout_rate = 0;
     params.q = c.q.data();
@@ -190,13 +196,14 @@ ta_status lse(const Case &c, std::vector<float> *alone, std::vector<float> *with
     params.shards = c.shards.data();
     params.mask = &c.mask;
     alone->resize(rows);
-    params.lse = alone->data();
-    const ta_status status = ta_lse(&params);
+    params.rows = ta_rows{nullptr, alone->data(), 0, 1};
+    const ta_status status = ta_partial(&params);
     params.spec.soft_cap = 0;
     params.source = source.data();
+    out->resize(rows * c.spec.value_dim);
     with_source->resize(rows);
-    params.lse = with_source->data();
-    return status == TA_OK ? ta_lse(&params) : status;
+    params.rows = ta_rows{out->data(), with_source->data(), c.spec.value_dim, 1};
+    return status == TA_OK ? ta_partial(&params) : status;
 }
 
 // dq, then each batch row's dkeys and dvalues
@@ -222,8 +229,8 @@ ta_status backward(const Case &c, std::vector<std::vector<float>> &gradients) {
     params.first_positions = c.first.data();
     params.shards = c.shards.data();
     params.mask = &c.mask;
-    params.state = c.state.data();
-    params.state_gradient = c.state_gradient.data();
+    params.rows = rows_of(c, c.state);
+    params.row_gradients = rows_of(c, c.state_gradient);
     params.dq = pointers[0];
     params.dkeys = pointers.data() + 1;
     params.dvalues = pointers.data() + 1 + c.spec.batch;
@@ -296,8 +303,8 @@ int main(int count, char **arguments) {
     for (int trial = 0; trial < trials; trial++) {
         Case c = random_case(TA_ISA_GENERIC);
         std::vector<std::vector<float>> wanted, got;
-        std::vector<float> wanted_lse, wanted_energy, got_lse, got_energy;
-        if (forward(c) != TA_OK || backward(c, wanted) != TA_OK || lse(c, &wanted_lse, &wanted_energy) != TA_OK) {
+        std::vector<float> wanted_lse, wanted_out, wanted_energy, got_lse, got_out, got_energy;
+        if (forward(c) != TA_OK || backward(c, wanted) != TA_OK || lse(c, &wanted_lse, &wanted_out, &wanted_energy) != TA_OK) {
             return 1;
         }
         const std::vector<float> state = c.state;
@@ -307,7 +314,8 @@ int main(int count, char **arguments) {
                 std::fprintf(stderr, "trial %d, %s\n", trial, ta_isa_name(static_cast<ta_isa>(isa)));
                 return 1;
             }
-            if (lse(c, &got_lse, &got_energy) != TA_OK || !close(got_lse, wanted_lse) || !close(got_energy, wanted_energy)) {
+            if (lse(c, &got_lse, &got_out, &got_energy) != TA_OK || !close(got_lse, wanted_lse) || !close(got_out, wanted_out) ||
+                !close(got_energy, wanted_energy)) {
                 std::fprintf(stderr, "trial %d, %s, lse\n", trial, ta_isa_name(static_cast<ta_isa>(isa)));
                 return 1;
             }

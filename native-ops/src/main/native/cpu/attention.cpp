@@ -1,4 +1,4 @@
-// ta_partial and ta_lse: check the arguments, cut the work into units and run them on the pool.
+// ta_partial: checks the arguments, cuts the work into units and runs them on the pool.
 //
 // How the work is cut depends on shapes and masks alone, never on the number of threads, and partial results merge in key order:
 // the same call gives the same bits on any number of threads.
@@ -121,7 +121,7 @@ ta_status run(const Problem &problem, const Kernels &kernels) {
     Plan plan{};
     plan.problem = &problem;
     plan.kernels = &kernels;
-    plan.decode = problem.rows <= kernels.decode_rows && problem.out_dim > 0;
+    plan.decode = problem.rows <= kernels.decode_rows && problem.out_dim > 0 && problem.source == nullptr;
     plan.block_rows = plan.decode ? static_cast<int32_t>(problem.rows) : kernels.tile_rows;
     plan.block_rows = problem.rows < plan.block_rows ? static_cast<int32_t>(problem.rows) : plan.block_rows;
     plan.blocks = (problem.rows + plan.block_rows - 1) / plan.block_rows;
@@ -170,20 +170,8 @@ ta_status run(const Problem &problem, const Kernels &kernels) {
 }  // namespace ta
 
 ta_status ta_partial(const ta_partial_params *params) {
-    if (params == nullptr || params->state == nullptr) {
-        return TA_INVALID_ARGUMENT;
-    }
-    ta::OwnedProblem owned;
-    const ta_status status = owned.open(params->spec, params->q, params->first_positions, params->shards, params->mask);
-    if (status != TA_OK) {
-        return status;
-    }
-    owned.problem.state = params->state;
-    return ta::run(owned.problem, *owned.kernels);
-}
-
-ta_status ta_lse(const ta_lse_params *params) {
-    if (params == nullptr || params->lse == nullptr || params->spec.dropout_rate != 0 ||
+    if (params == nullptr || params->rows.lse == nullptr ||
+        (params->rows.out == nullptr && params->spec.dropout_rate != 0) ||
         (params->source != nullptr && params->spec.soft_cap != 0)) {
         return TA_INVALID_ARGUMENT;
     }
@@ -192,8 +180,10 @@ ta_status ta_lse(const ta_lse_params *params) {
     if (status != TA_OK) {
         return status;
     }
-    owned.want_lse(params->source);
-    owned.problem.state = params->lse;
+    owned.put(params->rows);
+    if (params->source != nullptr) {
+        owned.add_source(params->source);
+    }
     return ta::run(owned.problem, *owned.kernels);
 }
 

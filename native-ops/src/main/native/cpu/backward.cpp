@@ -52,7 +52,7 @@ Gradients gradients_of(const BackwardPlan &plan, int32_t batch, int32_t kv_head,
         dkeys = plan.sums + (lane - 1) * plan.floats + floats_before(*plan.problem, batch);
         dvalues = dkeys + keys * spec.kv_heads * spec.head_dim;
     }
-    return Gradients{plan.params->state_gradient, plan.params->dq, dkeys + kv_head * keys * spec.head_dim,
+    return Gradients{plan.params->row_gradients, plan.params->dq, dkeys + kv_head * keys * spec.head_dim,
                      dvalues + kv_head * keys * spec.value_dim};
 }
 
@@ -143,8 +143,8 @@ ta_status run_backward(const Problem &problem, const Kernels &kernels, const ta_
 }  // namespace ta
 
 ta_status ta_backward(const ta_backward_params *params) {
-    if (params == nullptr || params->state == nullptr || params->state_gradient == nullptr || params->dq == nullptr ||
-        params->dkeys == nullptr || params->dvalues == nullptr) {
+    if (params == nullptr || params->rows.out == nullptr || params->rows.lse == nullptr ||
+        params->row_gradients.out == nullptr || params->dq == nullptr || params->dkeys == nullptr || params->dvalues == nullptr) {
         return TA_INVALID_ARGUMENT;
     }
     ta::OwnedProblem owned;
@@ -152,6 +152,6 @@ ta_status ta_backward(const ta_backward_params *params) {
     if (status != TA_OK) {
         return status;
     }
-    owned.problem.state = const_cast<float *>(params->state);  // only read here
+    owned.put(params->rows);
     return ta::run_backward(owned.problem, *owned.kernels, *params);
 }

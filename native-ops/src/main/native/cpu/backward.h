@@ -111,21 +111,24 @@ INLINE void load_rows(const Problem &p, const Unit &u, const Gradients &g, Backw
     for (int r = 0; r < vectors * W; r++) {
         const bool real = r < u.row_count;
         const int64_t row = u.first_row + r;
-        const float *const state = real ? state_of(p, u, row) : nullptr;
-        const bool seen = real && state[value_dim] != kMinusInfinity;
-        const float *const gradient = real ? g.state_gradient + (state - p.state) : nullptr;
+        const int64_t index = real ? index_of(p, u, row) : 0;
+        const float *const out = p.result.out + index * p.result.out_stride;
+        const float lse = p.result.lse[index * p.result.lse_stride];
+        const bool seen = real && lse != kMinusInfinity;
+        const float *const gradient = g.rows.out + index * g.rows.out_stride;
+        const float lse_gradient = g.rows.lse == nullptr ? 0.0f : g.rows.lse[index * g.rows.lse_stride];
         pack_row(seen ? query_of(p, u, row) : nullptr, p.query_factor, static_cast<float>(p.spec.scale), p.spec.head_dim, r,
                  vectors, m.q_panels, m.q_columns);
         pack_row(seen ? gradient : nullptr, 1, 1, value_dim, r, vectors, m.do_panels, m.do_columns);
         m.finite_rows &= !seen || (finite(query_of(p, u, row), p.spec.head_dim) && finite(gradient, value_dim));
         double delta = 0;
         for (int64_t d = 0; seen && d < value_dim; d++) {
-            delta += static_cast<double>(gradient[d]) * state[d];
+            delta += static_cast<double>(gradient[d]) * out[d];
         }
-        const double exponent = seen ? -log2e * state[value_dim] : 0;
+        const double exponent = seen ? -log2e * lse : 0;
         m.lse[r] = seen ? static_cast<float>(exponent) : kMinusInfinity;
         m.lse_low[r] = static_cast<float>(exponent - static_cast<double>(static_cast<float>(exponent)));
-        m.delta[r] = seen ? static_cast<float>(delta - gradient[value_dim]) : 0;
+        m.delta[r] = seen ? static_cast<float>(delta - lse_gradient) : 0;
         m.ones[r] = 1;
         m.lo[r] = m.hi[r] = 0;
         m.dead_rows |= real && !seen;

@@ -38,7 +38,7 @@ struct Problem {
     const float *source;    // null for none
     const int64_t *first_positions;
     const ShardView *shards;
-    float *state;
+    ta_rows result;         // no out where only the lse is wanted
 };
 
 // The running softmax of some rows: out is not yet divided by sum; max is in units of raw scores. A tile's weights are summed
@@ -60,12 +60,12 @@ struct Unit {
     Partial partial;  // where the result goes; out == null to finish the rows into the state
 };
 
-// What a backward unit reads and adds to, beside the problem; problem.state is read.
+// What a backward unit reads and adds to, beside the problem; problem.result is read.
 struct Gradients {
-    const float *state_gradient;  // as the state
-    float *dq;                    // as q
-    float *dkeys;                 // [keys][head_dim] of the unit's batch row and KV head
-    float *dvalues;               // [keys][value_dim]
+    ta_rows rows;    // of the problem's rows; no lse for zeros
+    float *dq;       // as q
+    float *dkeys;    // [keys][head_dim] of the unit's batch row and KV head
+    float *dvalues;  // [keys][value_dim]
 };
 
 struct Kernels {

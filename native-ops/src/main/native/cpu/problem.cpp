@@ -107,8 +107,6 @@ Problem problem_of(const ta_spec &spec, const ta_mask &mask) {
     problem.group = spec.heads / spec.kv_heads;
     problem.rows = static_cast<int64_t>(spec.queries) * problem.group;
     problem.score_dim = spec.head_dim;
-    problem.out_dim = spec.value_dim;
-    problem.value_stride = (spec.value_dim + 31) / 32 * 32;
     constexpr double smallest = 1.1754943508222875e-38;  // a scale below is 0 in float32
     problem.query_factor = spec.scale >= smallest ? 1.0f : spec.scale <= -smallest ? -1.0f : 0.0f;
     // With a soft cap scores leave the cap as natural logits, with a bias they are made such; else the scale goes into the
@@ -187,16 +185,19 @@ ta_status OwnedProblem::open(const ta_spec &spec, const float *q, const int64_t 
     return TA_OK;
 }
 
-void OwnedProblem::want_lse(const float *source) {
-    problem.out_dim = 0;
-    problem.value_stride = 0;
-    if (source != nullptr) {  // one product of longer rows: the scale goes into q, and scores are natural logits
-        problem.source = source;
-        problem.score_dim += problem.spec.value_dim;
-        problem.query_factor = static_cast<float>(problem.spec.scale);
-        problem.score_scale = 1;
-        set_natural(&problem, 1);
-    }
+void OwnedProblem::put(const ta_rows &rows) {
+    problem.result = rows;
+    problem.out_dim = rows.out == nullptr ? 0 : problem.spec.value_dim;
+    problem.value_stride = (problem.out_dim + 31) / 32 * 32;
+}
+
+// Scores are then one product of longer rows: the scale goes into q, and they are natural logits.
+void OwnedProblem::add_source(const float *source) {
+    problem.source = source;
+    problem.score_dim += problem.spec.value_dim;
+    problem.query_factor = static_cast<float>(problem.spec.scale);
+    problem.score_scale = 1;
+    set_natural(&problem, 1);
 }
 
 void visible_keys(const Problem &problem, int32_t batch, int64_t first_row, int64_t last_row, int64_t *from, int64_t *to) {

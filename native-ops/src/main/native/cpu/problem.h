@@ -13,12 +13,15 @@ class OwnedProblem {
     OwnedProblem &operator=(const OwnedProblem &) = delete;
     ~OwnedProblem();
 
-    // Fills problem and kernels, except for the problem's state.
+    // Fills problem and kernels; put follows.
     ta_status open(const ta_spec &spec, const float *q, const int64_t *first_positions, const ta_shard *shards,
                    const ta_mask *mask);
 
-    // Makes it the problem of the lse alone, of scores to which source * v is added; null for none.
-    void want_lse(const float *source);
+    // Where results go; without an out only the lse is computed.
+    void put(const ta_rows &rows);
+
+    // Adds source.v to the scores.
+    void add_source(const float *source);
 
     Problem problem{};
     const Kernels *kernels = nullptr;

@@ -16,22 +16,20 @@ INLINE int64_t position_of(const Problem &p, const Unit &u, int64_t row) {
     return p.first_positions[u.batch] + row / p.group;
 }
 
+// index of a row in [batch][heads][queries]
+INLINE int64_t index_of(const Problem &p, const Unit &u, int64_t row) {
+    const int64_t head = static_cast<int64_t>(u.batch) * p.spec.heads + head_of(p, u, row);
+    return head * p.spec.queries + row / p.group;
+}
+
 // q of a row: [head_dim]
 INLINE const float *query_of(const Problem &p, const Unit &u, int64_t row) {
-    const int64_t head = static_cast<int64_t>(u.batch) * p.spec.heads + head_of(p, u, row);
-    return p.q + (head * p.spec.queries + row / p.group) * p.spec.head_dim;
+    return p.q + index_of(p, u, row) * p.spec.head_dim;
 }
 
 // source of a row: [value_dim]
 INLINE const float *source_of(const Problem &p, const Unit &u, int64_t row) {
-    const int64_t head = static_cast<int64_t>(u.batch) * p.spec.heads + head_of(p, u, row);
-    return p.source + (head * p.spec.queries + row / p.group) * p.spec.value_dim;
-}
-
-// state of a row: [out_dim + 1]
-INLINE float *state_of(const Problem &p, const Unit &u, int64_t row) {
-    const int64_t head = static_cast<int64_t>(u.batch) * p.spec.heads + head_of(p, u, row);
-    return p.state + (head * p.spec.queries + row / p.group) * (p.out_dim + 1);
+    return p.source + index_of(p, u, row) * p.spec.value_dim;
 }
 
 // The exponent's reference for a maximum: 0 where no key was seen, so that exp2(-inf - reference) is 0 and not NaN.
@@ -45,13 +43,17 @@ INLINE float lse_of(const Problem &p, float max, double sum) {
     return static_cast<float>(static_cast<double>(max) * p.natural + rounded * ln2 + std::log(sum));
 }
 
-// out[out_dim] of a row divided by its sum, into the state
+// out[out_dim] of a row divided by its sum, and its lse, to where they go
 INLINE void finish_row(const Problem &p, const Unit &u, int64_t row, const float *out, float max, double sum) {
-    float *const to = state_of(p, u, row);
+    const int64_t index = index_of(p, u, row);
+    p.result.lse[index * p.result.lse_stride] = sum == 0 ? kMinusInfinity : lse_of(p, max, sum);
+    if (p.out_dim == 0) {
+        return;
+    }
+    float *const to = p.result.out + index * p.result.out_stride;
     const int dim = p.out_dim;
     if (sum == 0) {  // no key seen
         std::memset(to, 0, static_cast<size_t>(dim) * sizeof(float));
-        to[dim] = kMinusInfinity;
         return;
     }
     const F share = set1(static_cast<float>(p.out_scale / sum));
@@ -62,7 +64,6 @@ INLINE void finish_row(const Problem &p, const Unit &u, int64_t row, const float
     if (i < dim) {
         store_part(to + i, mul(load(out + i), share), dim - i);
     }
-    to[dim] = lse_of(p, max, sum);
 }
 
 // The result of a unit: into its partial, or finished into the state. out: [rows][stride]

@@ -85,30 +85,27 @@ typedef struct ta_mask {
     ta_table ranges;  /* int64_t [2]: the first visible position and the one after the last; keys is 2, head_stride 0 */
 } ta_mask;
 
+/* One row for each [batch][heads][queries]: its out[value_dim] at out + row * out_stride, its natural-log lse at lse + row *
+   lse_stride. An array of rows [out, lse], as states travel, is {rows, rows + value_dim, value_dim + 1, value_dim + 1}. */
+typedef struct ta_rows {
+    float *out;
+    float *lse;
+    int64_t out_stride;
+    int64_t lse_stride;
+} ta_rows;
+
 typedef struct ta_partial_params {
-    ta_spec spec;
+    ta_spec spec;                   /* without dropout where there is no out, without a soft-cap where there is a source */
     const float *q;                 /* [batch][heads][queries][head_dim] */
     const int64_t *first_positions; /* [batch]: global position of query 0 */
     const ta_shard *shards;         /* [batch] */
     const ta_mask *mask;            /* null for none */
-    float *state;                   /* out: [batch][heads][queries][value_dim + 1], the natural-log lse last in each row */
+    const float *source;            /* [batch][heads][queries][value_dim]: scores are scale * q.k + source.v; null for none */
+    ta_rows rows;                   /* written; no out where only the lse is wanted: values are then read for a source only */
 } ta_partial_params;
 
-/* The state of each query over the keys that it may see; a row that sees none becomes out = 0, lse = -inf. */
+/* The attention of each query over the keys that it may see; a row that sees none becomes out = 0, lse = -inf. */
 TA_API ta_status ta_partial(const ta_partial_params *params);
-
-typedef struct ta_lse_params {
-    ta_spec spec; /* without dropout; without a soft-cap where there is a source */
-    const float *q;                 /* as in ta_partial_params, and so the following three */
-    const int64_t *first_positions;
-    const ta_shard *shards;
-    const ta_mask *mask;
-    const float *source; /* [batch][heads][queries][value_dim]: scores are scale * q.k + source.v; null for none */
-    float *lse;          /* out: [batch][heads][queries] */
-} ta_lse_params;
-
-/* The natural-log lse of each query's scores alone, -inf for a row that sees no key. Reads values only where there is a source. */
-TA_API ta_status ta_lse(const ta_lse_params *params);
 
 typedef struct ta_backward_params {
     ta_spec spec;
@@ -116,8 +113,8 @@ typedef struct ta_backward_params {
     const int64_t *first_positions;
     const ta_shard *shards;
     const ta_mask *mask;
-    const float *state;          /* [batch][heads][queries][value_dim + 1]: over ALL keys, those of other shards included */
-    const float *state_gradient; /* the same shape: d loss / d out, then d loss / d lse */
+    ta_rows rows;                /* read: over ALL keys, those of other shards included */
+    ta_rows row_gradients;       /* read: d loss / d out and d loss / d lse; no lse where that is 0 */
     float *dq;                   /* [batch][heads][queries][head_dim] */
     float *const *dkeys;         /* [batch] of [kv_heads][keys][head_dim], keys in the order of the pages */
     float *const *dvalues;       /* [batch] of [kv_heads][keys][value_dim] */

@@ -71,6 +71,15 @@ ta_spec spec_of(const jint *shape, const jdouble *numbers, jlong dropout_seed) {
 
 void *address(JNIEnv *env, jobject buffer) { return buffer == nullptr ? nullptr : env->GetDirectBufferAddress(buffer); }
 
+// Rows in two buffers; in one, out and then lse row by row, where both are the same.
+ta_rows rows_of(JNIEnv *env, jobject out, jobject lse, int64_t value_dim) {
+    float *const values = static_cast<float *>(address(env, out));
+    if (values != nullptr && env->IsSameObject(out, lse)) {
+        return ta_rows{values, values + value_dim, value_dim + 1, value_dim + 1};
+    }
+    return ta_rows{values, static_cast<float *>(address(env, lse)), value_dim, 1};
+}
+
 // A table, none where its buffer is null; false if the buffer is not direct.
 bool read_table(JNIEnv *env, jobjectArray buffers, jsize index, const jlong *integers, ta_table *table) {
     const jobject buffer = env->GetObjectArrayElement(buffers, index);
@@ -198,7 +207,8 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_setThread
 
 JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_partial(
     JNIEnv *env, jclass, jintArray shape, jdoubleArray numbers, jlongArray masks, jobjectArray tables, jobject q,
-    jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state) {
+    jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts,
+    jobject source, jobject out, jobject lse) {
     Inputs inputs(env, shape, first_positions, key_pages, page_counts);
     const ta_status status = inputs.read(env, numbers, masks, tables, q, key_pages, value_pages, places);
     if (status != TA_OK) {
@@ -210,37 +220,18 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_partial(
     params.first_positions = inputs.positions();
     params.shards = inputs.shards.get();
     params.mask = &inputs.mask;
-    params.state = static_cast<float *>(address(env, state));
-    return ta_partial(&params);
-}
-
-JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_lse(
-    JNIEnv *env, jclass, jintArray shape, jdoubleArray numbers, jlongArray masks, jobjectArray tables, jobject q,
-    jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts,
-    jobject source, jobject lse) {
-    Inputs inputs(env, shape, first_positions, key_pages, page_counts);
-    const ta_status status = inputs.read(env, numbers, masks, tables, q, key_pages, value_pages, places);
-    if (status != TA_OK) {
-        return status;
-    }
-    ta_lse_params params{};
-    params.spec = inputs.spec;
-    params.q = inputs.q;
-    params.first_positions = inputs.positions();
-    params.shards = inputs.shards.get();
-    params.mask = &inputs.mask;
     params.source = static_cast<const float *>(address(env, source));
-    params.lse = static_cast<float *>(address(env, lse));
-    if (source != nullptr && params.source == nullptr) {
+    params.rows = rows_of(env, out, lse, params.spec.value_dim);
+    if ((source != nullptr && params.source == nullptr) || (out != nullptr && params.rows.out == nullptr)) {
         return TA_INVALID_ARGUMENT;
     }
-    return ta_lse(&params);
+    return ta_partial(&params);
 }
 
 JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_backward(
     JNIEnv *env, jclass, jintArray shape, jdoubleArray numbers, jlongArray masks, jobjectArray tables, jobject q,
-    jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts, jobject state,
-    jobject state_gradient, jobjectArray outputs) {
+    jlongArray first_positions, jobjectArray key_pages, jobjectArray value_pages, jlongArray places, jintArray page_counts,
+    jobject out, jobject lse, jobject out_gradient, jobject lse_gradient, jobjectArray outputs) {
     Inputs inputs(env, shape, first_positions, key_pages, page_counts);
     ta_status status = inputs.read(env, numbers, masks, tables, q, key_pages, value_pages, places);
     const jsize count = env->GetArrayLength(outputs), batch = env->GetArrayLength(page_counts);
@@ -259,8 +250,11 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_backward(
     params.first_positions = inputs.positions();
     params.shards = inputs.shards.get();
     params.mask = &inputs.mask;
-    params.state = static_cast<const float *>(address(env, state));
-    params.state_gradient = static_cast<const float *>(address(env, state_gradient));
+    params.rows = rows_of(env, out, lse, params.spec.value_dim);
+    params.row_gradients = rows_of(env, out_gradient, lse_gradient, params.spec.value_dim);
+    if (lse_gradient != nullptr && params.row_gradients.lse == nullptr) {
+        return TA_INVALID_ARGUMENT;
+    }
     params.dq = gradients.get()[0];
     params.dkeys = gradients.get() + 1;
     params.dvalues = gradients.get() + 1 + batch;

@@ -37,6 +37,9 @@ final class Bindings {
      * @param keyPages the pages of all batch rows, one after another
      * @param places for each page its start, its length, and the byte offsets of its keys and values
      * @param pageCounts pages of each batch row
+     * @param source null for none
+     * @param out null where only the lse is wanted
+     * @param lse {@code out} once more for rows of out and then lse
      */
     static native int partial(
             int[] shape,
@@ -49,30 +52,14 @@ final class Bindings {
             ByteBuffer[] valuePages,
             long[] places,
             int[] pageCounts,
-            FloatBuffer state);
-
-    /**
-     * {@code ta_lse}. Arguments as in {@link #partial}.
-     *
-     * @param source null for none
-     */
-    static native int lse(
-            int[] shape,
-            double[] numbers,
-            long[] masks,
-            Buffer[] tables,
-            FloatBuffer queries,
-            long[] firstPositions,
-            ByteBuffer[] keyPages,
-            ByteBuffer[] valuePages,
-            long[] places,
-            int[] pageCounts,
             FloatBuffer source,
+            FloatBuffer out,
             FloatBuffer lse);
 
     /**
      * {@code ta_backward}. Arguments as in {@link #partial}.
      *
+     * @param lseGradient {@code outGradient} once more for rows of both; null for zeros
      * @param outputs the gradients of the queries, then of each batch row's keys, then of each batch row's values
      */
     static native int backward(
@@ -86,8 +73,10 @@ final class Bindings {
             ByteBuffer[] valuePages,
             long[] places,
             int[] pageCounts,
-            FloatBuffer state,
-            FloatBuffer stateGradient,
+            FloatBuffer out,
+            FloatBuffer lse,
+            FloatBuffer outGradient,
+            FloatBuffer lseGradient,
             FloatBuffer[] outputs);
 
     /** Asks for huge pages under a buffer that holds zeros, and still does afterwards. False where there are none. */

@@ -9,6 +9,7 @@ import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.AttentionGradients;
 import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.AttentionRows;
 import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
@@ -31,6 +32,23 @@ final class NativeKernel implements AttentionKernel {
     @Override
     public void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
         AttentionKernel.requireMatching(spec, queries, shards, state);
+        forward(spec, queries, null, shards, state.rows(), state.rows());
+    }
+
+    @Override
+    public void forward(
+            AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, AttentionRows rows) {
+        rows.requireResultOf(spec, queries, source, shards);
+        forward(spec, queries, source, shards, rows.out(), rows.lse());
+    }
+
+    private void forward(
+            AttentionSpec spec,
+            Queries queries,
+            FloatBuffer source,
+            List<KvShard> shards,
+            FloatBuffer out,
+            FloatBuffer lse) {
         Pages pages = Pages.of(shards);
         Tables tables = new Tables(spec, queries.mask());
         Bindings.check(Bindings.partial(
@@ -44,26 +62,8 @@ final class NativeKernel implements AttentionKernel {
                 pages.values,
                 pages.places,
                 pages.counts,
-                state.rows()));
-    }
-
-    @Override
-    public void lse(AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, FloatBuffer lse) {
-        AttentionKernel.requireMatching(spec, queries, source, shards, lse);
-        Pages pages = Pages.of(shards);
-        Tables tables = new Tables(spec, queries.mask());
-        Bindings.check(Bindings.lse(
-                shape(spec, queries, shards),
-                new double[] {spec.scale(), spec.softCap(), spec.dropout().rate()},
-                tables.integers,
-                tables.buffers,
-                queries.values(),
-                firstPositions(queries),
-                pages.keys,
-                pages.values,
-                pages.places,
-                pages.counts,
                 source,
+                out,
                 lse));
     }
 
@@ -76,6 +76,31 @@ final class NativeKernel implements AttentionKernel {
             AttentionState stateGradient,
             AttentionGradients gradients) {
         AttentionKernel.requireMatching(spec, queries, shards, state, stateGradient, gradients);
+        FloatBuffer rows = state.rows();
+        backward(spec, queries, shards, rows, rows, stateGradient.rows(), stateGradient.rows(), gradients);
+    }
+
+    @Override
+    public void backward(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            AttentionRows rows,
+            AttentionRows rowGradients,
+            AttentionGradients gradients) {
+        rows.requireInputOf(spec, queries, shards, rowGradients, gradients);
+        backward(spec, queries, shards, rows.out(), rows.lse(), rowGradients.out(), rowGradients.lse(), gradients);
+    }
+
+    private void backward(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            FloatBuffer out,
+            FloatBuffer lse,
+            FloatBuffer outGradient,
+            FloatBuffer lseGradient,
+            AttentionGradients gradients) {
         Pages pages = Pages.of(shards);
         Tables tables = new Tables(spec, queries.mask());
         FloatBuffer[] outputs = new FloatBuffer[1 + 2 * shards.size()];
@@ -95,8 +120,10 @@ final class NativeKernel implements AttentionKernel {
                 pages.values,
                 pages.places,
                 pages.counts,
-                state.rows(),
-                stateGradient.rows(),
+                out,
+                lse,
+                outGradient,
+                lseGradient,
                 outputs));
     }
 

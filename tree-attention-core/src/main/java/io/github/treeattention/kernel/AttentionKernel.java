@@ -4,7 +4,6 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
-import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.util.List;
 
@@ -32,18 +31,25 @@ public interface AttentionKernel {
     void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state);
 
     /**
-     * Computes the lse of each query alone: {@code log sum exp(score)} over the keys that it may see, {@code -inf} where it
-     * sees none. To a score the values may add, {@code scale * q.k + source.v}: then it is the energy whose gradient is
-     * attention (arXiv 2408.04093, section 4). Values are read only with a source. Kernels without an lse of their own
-     * compute it in plain Java.
+     * The same into two arrays, or the lse alone (kernels that have no such in plain Java): {@code log sum exp(score)} over the keys that a query may see. To a score the
+     * values may add, {@code scale * q.k + source.v}: then the lse is the energy whose gradient is attention (arXiv
+     * 2408.04093, section 4), and {@code out} is that gradient.
      *
-     * @param spec as in {@link #partial}, without dropout, and without a soft-cap where there is a source
+     * @param spec as in {@link #partial}; without dropout where there is no {@code out}, without a soft-cap where there is a source
      * @param source {@code [batch, heads, count, valueDim]}, direct and little-endian; null for none
-     * @param lse {@code [batch, heads, count]}, direct and little-endian, overwritten
+     * @param rows overwritten; with no {@code out} values are read for a source only
      * @throws IllegalArgumentException if shapes disagree or an option does not go with it; nothing is written then
      */
-    default void lse(AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, FloatBuffer lse) {
-        new JavaKernel().lse(spec, queries, source, shards, lse);
+    default void forward(
+            AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, AttentionRows rows) {
+        rows.requireResultOf(spec, queries, source, shards);
+        if (source != null || rows.out() == null) {
+            new JavaKernel().forward(spec, queries, source, shards, rows);
+            return;
+        }
+        AttentionState state = rows.newState(spec, queries);
+        partial(spec, queries, shards, state);
+        rows.copyFrom(state);
     }
 
     /**
@@ -70,6 +76,27 @@ public interface AttentionKernel {
             AttentionState state,
             AttentionState stateGradient,
             AttentionGradients gradients);
+
+    /**
+     * The same from two arrays each.
+     *
+     * @param rows the attention over all keys, whole
+     * @param rowGradients the loss's gradient in each element of {@code rows}; with no {@code lse} where a loss does not read it
+     */
+    default void backward(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            AttentionRows rows,
+            AttentionRows rowGradients,
+            AttentionGradients gradients) {
+        rows.requireInputOf(spec, queries, shards, rowGradients, gradients);
+        AttentionState state = rows.newState(spec, queries);
+        rows.copyTo(state);
+        AttentionState stateGradient = rows.newState(spec, queries);
+        rowGradients.copyTo(stateGradient);
+        backward(spec, queries, shards, state, stateGradient, gradients);
+    }
 
     /**
      * The check that every implementation of {@link #backward} makes first.
@@ -101,37 +128,8 @@ public interface AttentionKernel {
         requireMatching(spec, queries, shards);
     }
 
-    /**
-     * The check that every implementation of {@link #lse} makes first.
-     *
-     * @throws IllegalArgumentException with the rule and both values, where two arguments disagree
-     */
-    static void requireMatching(
-            AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, FloatBuffer lse) {
-        requireMatching(spec, queries, shards);
-        if (spec.dropout().isActive()) {
-            throw new IllegalArgumentException("an lse knows no dropout: want none, got " + spec.dropout());
-        }
-        long rows = (long) queries.batch() * queries.heads() * queries.count();
-        requireRoom("lse", lse, rows);
-        if (source != null) {
-            requireRoom("source", source, rows * spec.valueDim());
-            if (spec.softCap() > 0) {
-                throw new IllegalArgumentException(
-                        "a source does not go with a soft-cap: want softCap=0 or no source, got " + spec.softCap());
-            }
-        }
-    }
-
-    private static void requireRoom(String name, FloatBuffer buffer, long floats) {
-        if (!buffer.isDirect() || buffer.order() != ByteOrder.LITTLE_ENDIAN || buffer.capacity() < floats) {
-            throw new IllegalArgumentException(name + " must lie in a direct little-endian buffer: want " + floats
-                    + " floats, got direct=" + buffer.isDirect() + ", order=" + buffer.order() + ", floats="
-                    + buffer.capacity());
-        }
-    }
-
-    private static void requireMatching(AttentionSpec spec, Queries queries, List<KvShard> shards) {
+    /** That queries and shards are of this spec. */
+    static void requireMatching(AttentionSpec spec, Queries queries, List<KvShard> shards) {
         requireEqual("heads", "spec", spec.heads(), "queries", queries.heads());
         requireEqual("headDim", "spec", spec.headDim(), "queries", queries.headDim());
         requireEqual("batch", "queries", queries.batch(), "shards", shards.size());

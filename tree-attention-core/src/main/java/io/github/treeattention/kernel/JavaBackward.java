@@ -1,7 +1,6 @@
 package io.github.treeattention.kernel;
 
 import io.github.treeattention.attention.AttentionSpec;
-import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvShard;
@@ -52,8 +51,8 @@ final class JavaBackward {
             KvShard shard,
             int b,
             int kvHead,
-            AttentionState state,
-            AttentionState stateGradient,
+            StridedRows rows,
+            StridedRows rowGradients,
             AttentionGradients gradients) {
         int keysBefore = 0;
         int allKeys = (int) shard.totalLength();
@@ -64,7 +63,7 @@ final class JavaBackward {
                 for (int row = 0; row < spec.groupSize() * queries.count(); row++) {
                     int head = kvHead * spec.groupSize() + row / queries.count();
                     Row place = new Row(spec, queries, b, head, row % queries.count());
-                    addRow(queries, state, stateGradient, gradients, place, shard.start(page) + from, length);
+                    addRow(queries, rows, rowGradients, gradients, place, shard.start(page) + from, length);
                 }
                 int first = kvHead * allKeys + keysBefore + from;
                 addTile(dKeys, gradients.keys(b), first, spec.headDim(), length);
@@ -103,25 +102,24 @@ final class JavaBackward {
 
     private void addRow(
             Queries queries,
-            AttentionState state,
-            AttentionState stateGradient,
+            StridedRows rows,
+            StridedRows rowGradients,
             AttentionGradients gradients,
             Row row,
             long tileStart,
             int length) {
         int from = row.from(tileStart, length);
         int to = row.to(tileStart, length);
-        int stateAt = state.rowIndex(row.batchRow(), row.head(), row.query());
-        float lse = state.rows().get(stateAt + spec.valueDim());
+        int index = (row.batchRow() * queries.heads() + row.head()) * queries.count() + row.query();
+        float lse = rows.lse(index);
         if (from >= to || lse == Float.NEGATIVE_INFINITY) {
             return;
         }
-        int queryAt =
-                ((row.batchRow() * queries.heads() + row.head()) * queries.count() + row.query()) * spec.headDim();
+        int queryAt = index * spec.headDim();
         queries.values().get(queryAt, query);
-        state.rows().get(stateAt, out);
-        stateGradient.rows().get(stateAt, dOut);
-        double delta = -stateGradient.rows().get(stateAt + spec.valueDim());
+        rows.getOut(index, out);
+        rowGradients.getOut(index, dOut);
+        double delta = -rowGradients.lse(index);
         for (int d = 0; d < out.length; d++) {
             delta += (double) out[d] * dOut[d];
         }

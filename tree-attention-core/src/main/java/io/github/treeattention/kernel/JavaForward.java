@@ -1,7 +1,6 @@
 package io.github.treeattention.kernel;
 
 import io.github.treeattention.attention.AttentionSpec;
-import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvShard;
@@ -34,7 +33,11 @@ final class JavaForward {
     private final Row[] rows = new Row[QUERY_BLOCK];
     private boolean finite; // whether all values of the tile are
 
-    private JavaForward(AttentionSpec spec, FloatBuffer source, boolean lseOnly) {
+    /**
+     * @param source null for none
+     * @param lseOnly whether nothing else is wanted
+     */
+    JavaForward(AttentionSpec spec, FloatBuffer source, boolean lseOnly) {
         this.spec = spec;
         this.source = source;
         this.lseOnly = lseOnly;
@@ -45,15 +48,6 @@ final class JavaForward {
         this.query = new float[QUERY_BLOCK * scoreDim];
         this.tileOut = new float[spec.valueDim()];
         this.out = new float[QUERY_BLOCK * spec.valueDim()];
-    }
-
-    static JavaForward ofState(AttentionSpec spec) {
-        return new JavaForward(spec, null, false);
-    }
-
-    /** @param source null for none */
-    static JavaForward ofLse(AttentionSpec spec, FloatBuffer source) {
-        return new JavaForward(spec, source, true);
     }
 
     /** Rows are numbered head by head within the group: {@code row = head * count + query}. */
@@ -247,31 +241,19 @@ final class JavaForward {
         }
     }
 
-    /** The rows of the last {@link #run}. */
-    void store(AttentionState state, int b, int kvHead, int first, int count) {
-        FloatBuffer rows = state.rows();
+    /** Stores the rows of the last {@link #run}. */
+    void store(StridedRows result, int queries, int b, int kvHead, int first, int count) {
         int dim = spec.valueDim();
         for (int row = 0; row < count; row++) {
-            int head = kvHead * spec.groupSize() + (first + row) / state.queries();
-            int at = state.rowIndex(b, head, (first + row) % state.queries());
             boolean empty = sum[row] == 0;
             float factor = empty ? 0 : (float) (spec.dropout().keptScale() / sum[row]);
-            for (int i = 0; i < dim; i++) {
-                rows.put(at + i, empty ? 0 : out[row * dim + i] * factor);
+            for (int i = row * dim; i < (row + 1) * dim; i++) {
+                out[i] = empty ? 0 : out[i] * factor;
             }
-            rows.put(at + dim, lse(row));
-        }
-    }
-
-    /** The lse of the rows of the last {@link #run}, into {@code [batch, heads, queries]}. */
-    void store(FloatBuffer lse, int queries, int b, int kvHead, int first, int count) {
-        for (int row = 0; row < count; row++) {
             int head = kvHead * spec.groupSize() + (first + row) / queries;
-            lse.put((b * spec.heads() + head) * queries + (first + row) % queries, lse(row));
+            int index = (b * spec.heads() + head) * queries + (first + row) % queries;
+            float lse = empty ? Float.NEGATIVE_INFINITY : (float) (max[row] + Math.log(sum[row]));
+            result.put(index, out, row * dim, dim, lse);
         }
-    }
-
-    private float lse(int row) {
-        return sum[row] == 0 ? Float.NEGATIVE_INFINITY : (float) (max[row] + Math.log(sum[row]));
     }
 }

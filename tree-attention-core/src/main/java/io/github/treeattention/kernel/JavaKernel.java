@@ -20,35 +20,26 @@ final class JavaKernel implements AttentionKernel {
     @Override
     public void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
         AttentionKernel.requireMatching(spec, queries, shards, state);
-        JavaForward pass = JavaForward.ofState(spec);
-        run(pass, spec, queries, shards, (b, kvHead, first, count) -> pass.store(state, b, kvHead, first, count));
+        forward(spec, queries, null, shards, StridedRows.of(state));
     }
 
     @Override
-    public void lse(AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, FloatBuffer lse) {
-        AttentionKernel.requireMatching(spec, queries, source, shards, lse);
-        JavaForward pass = JavaForward.ofLse(spec, source);
-        run(
-                pass,
-                spec,
-                queries,
-                shards,
-                (b, kvHead, first, count) -> pass.store(lse, queries.count(), b, kvHead, first, count));
+    public void forward(
+            AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, AttentionRows rows) {
+        rows.requireResultOf(spec, queries, source, shards);
+        forward(spec, queries, source, shards, StridedRows.of(rows, spec.valueDim()));
     }
 
-    /** Takes the result of some rows of a KV head's group. */
-    private interface Store {
-        void store(int b, int kvHead, int first, int count);
-    }
-
-    private static void run(JavaForward pass, AttentionSpec spec, Queries queries, List<KvShard> shards, Store result) {
+    private static void forward(
+            AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, StridedRows result) {
+        JavaForward pass = new JavaForward(spec, source, !result.hasOut());
         int rows = spec.groupSize() * queries.count();
         for (int b = 0; b < queries.batch(); b++) {
             for (int kvHead = 0; kvHead < spec.kvHeads(); kvHead++) {
                 for (int first = 0; first < rows; first += JavaForward.QUERY_BLOCK) {
                     int count = Math.min(JavaForward.QUERY_BLOCK, rows - first);
                     pass.run(queries, shards.get(b), b, kvHead, first, count);
-                    result.store(b, kvHead, first, count);
+                    pass.store(result, queries.count(), b, kvHead, first, count);
                 }
             }
         }
@@ -63,10 +54,33 @@ final class JavaKernel implements AttentionKernel {
             AttentionState stateGradient,
             AttentionGradients gradients) {
         AttentionKernel.requireMatching(spec, queries, shards, state, stateGradient, gradients);
+        backward(spec, queries, shards, StridedRows.of(state), StridedRows.of(stateGradient), gradients);
+    }
+
+    @Override
+    public void backward(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            AttentionRows rows,
+            AttentionRows rowGradients,
+            AttentionGradients gradients) {
+        rows.requireInputOf(spec, queries, shards, rowGradients, gradients);
+        StridedRows read = StridedRows.of(rows, spec.valueDim());
+        backward(spec, queries, shards, read, StridedRows.of(rowGradients, spec.valueDim()), gradients);
+    }
+
+    private static void backward(
+            AttentionSpec spec,
+            Queries queries,
+            List<KvShard> shards,
+            StridedRows rows,
+            StridedRows rowGradients,
+            AttentionGradients gradients) {
         JavaBackward pass = new JavaBackward(spec);
         for (int b = 0; b < queries.batch(); b++) {
             for (int kvHead = 0; kvHead < spec.kvHeads(); kvHead++) {
-                pass.run(queries, shards.get(b), b, kvHead, state, stateGradient, gradients);
+                pass.run(queries, shards.get(b), b, kvHead, rows, rowGradients, gradients);
             }
         }
     }

@@ -92,7 +92,7 @@ public final class ArrayAttention {
                 lse != null ? lse : Nd4j.createUninitialized(out.dataType(), problem.lseShape(), 'c'));
         try {
             if (KernelInputs.serves(problem)) {
-                KernelForward.run(problem, outMemory, lseMemory);
+                KernelForward.run(problem, null, outMemory, lseMemory);
             } else {
                 BlockwiseForward.run(problem, outMemory, lseMemory);
             }

@@ -1,7 +1,6 @@
 package io.github.treeattention.samediff;
 
 import io.github.treeattention.attention.AttentionSpec;
-import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvLayout;
@@ -12,14 +11,11 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.nd4j.linalg.api.buffer.DataType;
-import org.nd4j.linalg.api.ndarray.INDArray;
-import org.nd4j.linalg.factory.Nd4j;
 
-/** A FLOAT problem as kernels take it, straight from the arrays' memory. Owns scratch memory until it is closed. */
-final class KernelInputs implements AutoCloseable {
+/** A FLOAT problem as kernels take it, straight from the arrays' memory, which must stay reachable. */
+final class KernelInputs {
     private final AttentionProblem problem;
     private final KvLayout layout;
-    private final List<INDArray> scratch = new ArrayList<>();
 
     KernelInputs(AttentionProblem problem) {
         AttentionSpec spec = problem.spec();
@@ -55,10 +51,7 @@ final class KernelInputs implements AutoCloseable {
 
     Queries queries(int first, int count) {
         AttentionSpec spec = problem.spec();
-        long rows = (long) spec.heads() * problem.queries();
-        FloatBuffer values = problem.q()
-                .bytes(first * rows * spec.headDim(), count * rows * spec.headDim())
-                .asFloatBuffer();
+        FloatBuffer values = rows(problem.q(), spec.headDim(), first, count);
         long[] positions = new long[count];
         Arrays.fill(positions, problem.queryOffset());
         return new Queries(values, count, spec.heads(), problem.queries(), spec.headDim(), positions)
@@ -73,26 +66,13 @@ final class KernelInputs implements AutoCloseable {
         return shards;
     }
 
-    /** A state of these batch rows; what it holds is left over. */
-    AttentionState state(int count) {
-        AttentionSpec spec = problem.spec();
-        INDArray memory = allocate((long) count * spec.heads() * problem.queries() * (spec.valueDim() + 1));
-        return AttentionState.wrap(
-                DenseArray.ofResult(memory).bytes(0, memory.length()),
-                count,
-                spec.heads(),
-                problem.queries(),
-                spec.valueDim());
-    }
-
-    /** Scratch memory, outside of workspaces, so that closing this gives it back. */
-    @SuppressWarnings("try") // the scope is there to be closed
-    INDArray allocate(long length) {
-        try (var ignored = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces()) {
-            INDArray memory = Nd4j.createUninitialized(DataType.FLOAT, length);
-            scratch.add(memory);
-            return memory;
+    /** These batch rows of {@code array [batch, heads, queries, columns]}; null for no array. */
+    FloatBuffer rows(DenseArray array, int columns, int first, int count) {
+        if (array == null) {
+            return null;
         }
+        long length = (long) problem.spec().heads() * problem.queries() * columns;
+        return array.bytes(first * length, count * length).asFloatBuffer();
     }
 
     private KvShard shard(int b) {
@@ -105,11 +85,5 @@ final class KernelInputs implements AutoCloseable {
                 problem.v().bytes(b * valueLength, valueLength),
                 0,
                 problem.keys());
-    }
-
-    @Override
-    public void close() {
-        scratch.forEach(INDArray::close);
-        scratch.clear();
     }
 }

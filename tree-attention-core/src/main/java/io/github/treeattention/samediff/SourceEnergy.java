@@ -35,7 +35,7 @@ final class SourceEnergy {
         }
         try (MemoryWorkspace ignored = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces()) {
             if (KernelInputs.serves(problem)) {
-                KernelForward.lse(problem, zeta == null ? null : DenseArray.of(zeta), DenseArray.ofResult(lse));
+                KernelForward.run(problem, zeta == null ? null : DenseArray.of(zeta), null, DenseArray.ofResult(lse));
             } else {
                 joined(problem, zeta, keyMask, options, lse);
             }

@@ -145,21 +145,29 @@ public abstract class AttentionKernelContract {
     }
 
     @Test
+    void shouldGiveTheBitsOfAStateInTwoArrays() {
+        SplittableRandom random = Seeds.random("shouldGiveTheBitsOfAStateInTwoArrays");
+        for (int trial = 0; trial < 20; trial++) {
+            RowsCheck.requireBitsOfStates(kernel(), new RandomCase(random).build(), random);
+        }
+    }
+
+    @Test
     void shouldGiveTheLseAlone() {
         SplittableRandom random = Seeds.random("shouldGiveTheLseAlone");
         for (int trial = 0; trial < 20; trial++) {
-            LseCheck.requireClose(kernel(), new RandomCase(random).build());
+            RowsCheck.requireClose(kernel(), new RandomCase(random).build());
         }
-        LseCheck.longCases(random).forEach(c -> LseCheck.requireClose(kernel(), c));
+        RowsCheck.longCases(random).forEach(c -> RowsCheck.requireClose(kernel(), c));
     }
 
     @Test
     void shouldAddASourceToTheScores() {
         SplittableRandom random = Seeds.random("shouldAddASourceToTheScores");
         for (int trial = 0; trial < 20; trial++) {
-            LseCheck.requireCloseWithSource(kernel(), new RandomCase(random).build(), random);
+            RowsCheck.requireCloseWithSource(kernel(), new RandomCase(random).build(), random);
         }
-        LseCheck.longCases(random).forEach(c -> LseCheck.requireCloseWithSource(kernel(), c, random));
+        RowsCheck.longCases(random).forEach(c -> RowsCheck.requireCloseWithSource(kernel(), c, random));
     }
 
     @Test
@@ -170,7 +178,7 @@ public abstract class AttentionKernelContract {
         FloatBuffer source = Queries.allocate(4 * 3 * 16);
         FloatBuffer lse = Queries.allocate(4 * 3);
         assertEquals(
-                "an lse knows no dropout: want none, got " + Dropout.of(0.5, 7, 0),
+                "an lse alone knows no dropout: want none, got " + Dropout.of(0.5, 7, 0),
                 refusedLse(c, spec.withDropout(Dropout.of(0.5, 7, 0)), null, lse));
         assertEquals(
                 "a source does not go with a soft-cap: want softCap=0 or no source, got 4.0",
@@ -186,8 +194,8 @@ public abstract class AttentionKernelContract {
     }
 
     private String refusedLse(AttentionCase c, AttentionSpec spec, FloatBuffer source, FloatBuffer lse) {
-        return assertThrows(IllegalArgumentException.class, () -> kernel().lse(
-                                spec, c.toQueries(), source, c.shards(), lse))
+        return assertThrows(IllegalArgumentException.class, () -> kernel().forward(
+                                spec, c.toQueries(), source, c.shards(), new AttentionRows(null, lse)))
                 .getMessage();
     }
 

@@ -3,6 +3,7 @@ package io.github.treeattention.kernel;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import io.github.treeattention.attention.AttentionSpec;
+import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvType;
@@ -12,11 +13,56 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 
-/** What {@link AttentionKernelContract} promises of an lse alone: its bound for {@code lse}, of the problem that it stands for. */
-final class LseCheck {
-    private LseCheck() {}
+/** What {@link AttentionKernelContract} promises of results in two arrays, of a source, and of an lse alone. */
+final class RowsCheck {
+    private RowsCheck() {}
 
-    /** Values are NaN, for none is to be read. */
+    /** Results in two arrays have the bits of a state, and gradients from two arrays those from states. */
+    static void requireBitsOfStates(AttentionKernel kernel, AttentionCase c, SplittableRandom random) {
+        int rows = c.batch() * c.spec.heads() * c.queries;
+        int dim = c.spec.valueDim();
+        Queries queries = c.toQueries();
+        AttentionState state = AttentionState.empty(c.batch(), c.spec.heads(), c.queries, dim);
+        kernel.partial(c.spec, queries, c.shards(), state);
+        AttentionRows got = arrays(rows, dim);
+        kernel.forward(c.spec, queries, null, c.shards(), got);
+        assertEquals(state.rows(), state(got, c, dim).rows(), "bits of " + kernel.description() + " on " + c);
+
+        for (boolean hasLse : new boolean[] {true, false}) {
+            AttentionRows gradient = arrays(rows, dim);
+            for (int i = 0; i < rows * dim; i++) {
+                gradient.out().put(i, (float) (2 * random.nextDouble() - 1));
+            }
+            for (int row = 0; hasLse && row < rows; row++) {
+                gradient.lse().put(row, (float) (2 * random.nextDouble() - 1));
+            }
+            AttentionGradients wanted = AttentionGradients.zeros(c.spec, queries, c.shards());
+            kernel.backward(c.spec, queries, c.shards(), state, state(gradient, c, dim), wanted);
+            AttentionGradients found = AttentionGradients.zeros(c.spec, queries, c.shards());
+            AttentionRows given = hasLse ? gradient : new AttentionRows(gradient.out(), null);
+            kernel.backward(c.spec, queries, c.shards(), got, given, found);
+            assertEquals(wanted.queries(), found.queries(), "dq of " + kernel.description() + " on " + c);
+            for (int b = 0; b < c.batch(); b++) {
+                assertEquals(wanted.keys(b), found.keys(b), "dk of " + kernel.description() + " on " + c);
+                assertEquals(wanted.values(b), found.values(b), "dv of " + kernel.description() + " on " + c);
+            }
+        }
+    }
+
+    private static AttentionRows arrays(int rows, int dim) {
+        return new AttentionRows(Queries.allocate(rows * dim), Queries.allocate(rows));
+    }
+
+    private static AttentionState state(AttentionRows rows, AttentionCase c, int dim) {
+        AttentionState state = AttentionState.empty(c.batch(), c.spec.heads(), c.queries, dim);
+        for (int row = 0; row < state.rows().capacity() / (dim + 1); row++) {
+            state.rows().put(row * (dim + 1), rows.out(), row * dim, dim);
+            state.rows().put(row * (dim + 1) + dim, rows.lse().get(row));
+        }
+        return state;
+    }
+
+    /** The lse alone. Values are NaN, for none is to be read. */
     static void requireClose(AttentionKernel kernel, AttentionCase c) {
         List<AttentionCase.Keys> poisoned = new ArrayList<>();
         for (AttentionCase.Keys row : c.keys) {
@@ -28,7 +74,7 @@ final class LseCheck {
         requireClose(kernel, spec, c.with(c.mask, poisoned), null, c);
     }
 
-    /** With a source, it is the lse of rows {@code [scale q, source]} and {@code [k, v]}. */
+    /** With a source, attention and lse are those of rows {@code [scale q, source]} and {@code [k, v]}. */
     static void requireCloseWithSource(AttentionKernel kernel, AttentionCase c, SplittableRandom random) {
         AttentionSpec spec = c.spec.withDropout(Dropout.NONE).withSoftCap(0);
         int rows = c.batch() * spec.heads() * c.queries;
@@ -54,6 +100,9 @@ final class LseCheck {
         AttentionCase joined =
                 new AttentionCase(wide, c.type, c.queries, c.pageSize, q, c.firstPositions, keys, c.mask);
         requireClose(kernel, spec, c, AttentionCase.buffer(source), joined);
+        AttentionRows got = arrays(rows, spec.valueDim());
+        kernel.forward(spec, c.toQueries(), AttentionCase.buffer(source), c.shards(), got);
+        KernelCheck.requireClose(kernel, joined, state(got, c, spec.valueDim()), 1);
     }
 
     /** Rows of {@code a} with those of {@code b} behind them. */
@@ -71,7 +120,7 @@ final class LseCheck {
         ReferenceAttention truth = ReferenceAttention.float64(meant);
         ReferenceAttention naive = ReferenceAttention.naiveFloat32(meant);
         FloatBuffer lse = Queries.allocate(truth.lse.length);
-        kernel.lse(spec, given.toQueries(), source, given.shards(), lse);
+        kernel.forward(spec, given.toQueries(), source, given.shards(), new AttentionRows(null, lse));
         double naiveError = 0;
         for (int row = 0; row < truth.lse.length; row++) {
             if (truth.lse[row] > Double.NEGATIVE_INFINITY) {
