@@ -1,10 +1,11 @@
 package io.github.treeattention.dl4j;
 
-import io.github.treeattention.samediff.ArrayAttention;
+import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Map;
 import org.deeplearning4j.nn.conf.layers.samediff.SDLayerParams;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.linalg.factory.Nd4j;
 
 /**
  * Projections around attention, as DL4J's layers have them, without their containers: {@code Wq [heads, headSize, nIn]},
@@ -12,33 +13,38 @@ import org.nd4j.linalg.api.ndarray.INDArray;
  *
  * @param heads query heads
  * @param project whether there are projections; without them there is one head, the input's features
+ * @param dropout share of the weights that training drops
+ * @param options those without dropout
  */
-record AttentionBlock(int heads, boolean project, Rope rope, AttentionOptions options) {
+record AttentionBlock(int heads, boolean project, Rope rope, double dropout, AttentionOptions options) {
     static final String QUERY = "Wq";
     static final String KEY = "Wk";
     static final String VALUE = "Wv";
     static final String OUT = "Wo";
 
     /**
-     * A block of checked settings.
+     * A block of settings whose {@code kvHeads} are written out; they show in the parameters' shapes.
      *
-     * @param kvHeads key/value heads; they show in the parameters' shapes
-     * @throws IllegalArgumentException if {@code kvHeads} doesn't divide {@code heads}
+     * @throws IllegalArgumentException if they don't fit each other
      */
-    static AttentionBlock of(int heads, int kvHeads, boolean project, Rope rope, AttentionOptions options) {
+    static AttentionBlock of(int heads, boolean project, AttentionSettings settings) {
+        int kvHeads = settings.kvHeads();
         if (kvHeads < 1 || heads % kvHeads != 0) {
             throw new IllegalArgumentException("kvHeads must divide nHeads=" + heads + ": got " + kvHeads);
         }
-        return new AttentionBlock(heads, project, rope, options);
+        AttentionOptions options = AttentionOptions.defaults()
+                .withCausal(settings.causal())
+                .withSlidingWindow(settings.slidingWindow())
+                .withSoftCap(settings.softCap())
+                .withScale(settings.scale() == 0 ? Double.NaN : settings.scale());
+        return new AttentionBlock(heads, project, new Rope(settings.ropeTheta()), settings.attentionDropout(), options);
     }
 
-    /** @param scale 0 for {@code 1 / sqrt(headSize)} */
-    static AttentionOptions options(boolean causal, int slidingWindow, double softCap, double scale) {
-        return AttentionOptions.defaults()
-                .withCausal(causal)
-                .withSlidingWindow(slidingWindow)
-                .withSoftCap(softCap)
-                .withScale(scale == 0 ? Double.NaN : scale);
+    /** The options of one pass; training with dropout draws anew, from ND4J's generator. */
+    AttentionOptions options(boolean training, int layer) {
+        return training && dropout > 0
+                ? options.withDropout(Dropout.of(dropout, Nd4j.getRandom().nextLong(), layer))
+                : options;
     }
 
     /** The four projections of one input. */
@@ -121,10 +127,6 @@ record AttentionBlock(int heads, boolean project, Rope rope, AttentionOptions op
             Map<String, INDArray> sums,
             Scratch scratch) {
         return headsGradient(gradient, sequence, parameters.get(VALUE), sums.get(VALUE), scratch);
-    }
-
-    ArrayAttention.Result attend(INDArray q, INDArray k, INDArray v, INDArray keyMask) {
-        return ArrayAttention.forward(q, k, v, keyMask, options);
     }
 
     private INDArray heads(INDArray sequence, INDArray weights) {

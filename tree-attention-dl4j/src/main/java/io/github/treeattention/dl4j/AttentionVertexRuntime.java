@@ -49,7 +49,7 @@ final class AttentionVertexRuntime extends SameDiffGraphVertex {
         try (var outside = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces();
                 Scratch scratch = new Scratch()) {
             release();
-            pass = forward();
+            pass = forward(training);
             passInputs = inputs.clone();
             INDArray result = pass.output(paramTable, scratch);
             INDArray queryMask = queryMask();
@@ -69,7 +69,7 @@ final class AttentionVertexRuntime extends SameDiffGraphVertex {
                 Scratch scratch = new Scratch()) {
             if (pass == null || !sameInputs()) {
                 release();
-                pass = forward();
+                pass = forward(true);
             }
             Gradient result = new DefaultGradient();
             Map<String, INDArray> sums = gradTable == null ? Map.of() : gradTable; // null without parameters
@@ -103,8 +103,8 @@ final class AttentionVertexRuntime extends SameDiffGraphVertex {
         return "TreeAttentionVertex(" + getVertexName() + ")";
     }
 
-    private AttentionPass forward() {
-        KeySource keys = new LocalKeys(keyMask(), block.options());
+    private AttentionPass forward(boolean training) {
+        KeySource keys = new LocalKeys(keyMask(), block.options(training, getVertexIndex()));
         return new AttentionPass(block, keys, typed(QUERIES), typed(KEYS), typed(VALUES), paramTable);
     }
 

@@ -1,6 +1,7 @@
 package io.github.treeattention.dl4j;
 
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.Map;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
@@ -14,10 +15,12 @@ import org.nd4j.linalg.indexing.NDArrayIndex;
 final class KvState implements AutoCloseable {
     static final String KEYS = "keys";
     static final String VALUES = "values";
+    static final String LAST = "last";
     private static final int SMALLEST = 16;
 
     private INDArray keys;
     private INDArray values;
+    private INDArray last;
     private long length;
 
     long length() {
@@ -32,6 +35,19 @@ final class KvState implements AutoCloseable {
     /** {@code [batch, kvHeads, capacity, headSize]}, as {@link #keys()}. */
     INDArray values() {
         return values;
+    }
+
+    /** What the latest step gave, for layers whose next step needs it; null for others. */
+    INDArray last() {
+        return last;
+    }
+
+    /** Takes an array over. */
+    void last(INDArray output) {
+        if (last != null) {
+            last.close();
+        }
+        last = output;
     }
 
     /**
@@ -70,9 +86,13 @@ final class KvState implements AutoCloseable {
         if (length == 0) {
             return Map.of();
         }
-        return Map.of(
-                KEYS, keys.get(steps(0, length)).dup('c'),
-                VALUES, values.get(steps(0, length)).dup('c'));
+        Map<String, INDArray> copy = new HashMap<>();
+        copy.put(KEYS, keys.get(steps(0, length)).dup('c'));
+        copy.put(VALUES, values.get(steps(0, length)).dup('c'));
+        if (last != null) {
+            copy.put(LAST, last.dup('c'));
+        }
+        return copy;
     }
 
     /**
@@ -91,6 +111,8 @@ final class KvState implements AutoCloseable {
         close();
         if (newKeys != null) {
             append(newKeys, newValues);
+            INDArray newLast = state.get(LAST);
+            last(newLast == null ? null : newLast.dup('c'));
         }
     }
 
@@ -102,6 +124,7 @@ final class KvState implements AutoCloseable {
                 scratch.own(values);
             }
         }
+        last(null);
         keys = null;
         values = null;
         length = 0;

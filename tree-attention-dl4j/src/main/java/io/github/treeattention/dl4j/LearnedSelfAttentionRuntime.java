@@ -20,7 +20,7 @@ final class LearnedSelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     @Override
     AttentionPass forward(INDArray x, INDArray keyMask, boolean training) {
         try (Scratch scratch = new Scratch()) {
-            KeySource keys = new LocalKeys(keyMask, block.options());
+            KeySource keys = new LocalKeys(keyMask, block.options(training, getIndex()));
             return new AttentionPass(block, keys, queries(x.size(0), scratch), x, x, paramTable);
         }
     }

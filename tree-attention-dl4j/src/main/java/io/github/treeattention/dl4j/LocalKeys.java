@@ -26,6 +26,11 @@ record LocalKeys(INDArray keyMask, AttentionOptions options) implements KeySourc
         return ArrayAttention.backward(q, k, v, keyMask, options, attended, dAttended, null);
     }
 
+    /** The same for queries the first of which is at another position. */
+    LocalKeys from(long position) {
+        return new LocalKeys(keyMask, options.withQueryOffset(position));
+    }
+
     @Override
     public void close() {}
 }

@@ -21,7 +21,7 @@ final class RecurrentAttentionPass implements AutoCloseable {
     private final AttentionBlock block;
     private final IActivation activation;
     private final Scratch owned = new Scratch();
-    private final INDArray keyMask;
+    private final LocalKeys source;
     private final INDArray k;
     private final INDArray v;
     private final INDArray out; // [batch, nOut, time]
@@ -40,17 +40,17 @@ final class RecurrentAttentionPass implements AutoCloseable {
 
     /**
      * @param x {@code [batch, nIn, time]}
-     * @param keyMask {@code [batch, time]} or null
+     * @param source the sequence's own keys
      */
     RecurrentAttentionPass(
             AttentionBlock block,
             IActivation activation,
             INDArray x,
-            INDArray keyMask,
+            LocalKeys source,
             Map<String, INDArray> parameters) {
         this.block = block;
         this.activation = activation;
-        this.keyMask = keyMask;
+        this.source = source;
         try {
             this.k = owned.own(block.keys(x, parameters, 0));
             this.v = owned.own(block.values(x, parameters));
@@ -62,12 +62,9 @@ final class RecurrentAttentionPass implements AutoCloseable {
                     owned.own(Nd4j.createUninitialized(x.dataType(), new long[] {time, x.size(0), recurrent.size(1)}));
             for (int t = 0; t < time; t++) {
                 try (Scratch scratch = new Scratch()) {
-                    INDArray sum = scratch.own(scratch.own(step(x, t).dup('c')).mmul(parameters.get(WEIGHTS), 'c'));
-                    if (parameters.containsKey(BIAS)) {
-                        sum.addiRowVector(parameters.get(BIAS));
-                    }
+                    INDArray sum = scratch.own(input(x, t, parameters));
                     if (t > 0) {
-                        Step attention = attend(owned.own(column(out, t - 1).dup('c')), parameters);
+                        Step attention = attend(owned.own(column(out, t - 1).dup('c')), t, parameters);
                         steps.add(attention);
                         sum.addi(scratch.own(attention.answer.mmul(recurrent, 'c')));
                     }
@@ -111,8 +108,7 @@ final class RecurrentAttentionPass implements AutoCloseable {
                 }
                 step(dX, t).assign(inner.own(dSum.mmul(parameters.get(WEIGHTS).transpose(), 'c')));
                 if (t > 0) {
-                    fromLater.assign(
-                            attendBackward(steps.get(t - 1), dSum, parameters, sums, new INDArray[] {dK, dV}, inner));
+                    fromLater.assign(attendBackward(t, dSum, parameters, sums, new INDArray[] {dK, dV}, inner));
                 }
             }
         }
@@ -120,9 +116,18 @@ final class RecurrentAttentionPass implements AutoCloseable {
         return dX.addi(block.valuesGradient(dV, x, parameters, sums, scratch));
     }
 
-    private Step attend(INDArray asked, Map<String, INDArray> parameters) {
-        INDArray q = owned.own(block.queries(asked, parameters, 0));
-        ArrayAttention.Result attended = block.attend(q, k, v, keyMask);
+    /** {@code W x_t + b}, {@code [batch, nOut]}. */
+    static INDArray input(INDArray x, int t, Map<String, INDArray> parameters) {
+        try (Scratch scratch = new Scratch()) {
+            INDArray sum = scratch.own(step(x, t).dup('c')).mmul(parameters.get(WEIGHTS), 'c');
+            return parameters.containsKey(BIAS) ? sum.addiRowVector(parameters.get(BIAS)) : sum;
+        }
+    }
+
+    /** Step {@code t}'s attention: what is computed for a step asks at that step's position. */
+    private Step attend(INDArray asked, int t, Map<String, INDArray> parameters) {
+        INDArray q = owned.own(block.queries(asked, parameters, t));
+        ArrayAttention.Result attended = source.from(t).forward(q, k, v);
         owned.own(attended.out());
         owned.own(attended.lse());
         try (Scratch scratch = new Scratch()) {
@@ -133,21 +138,21 @@ final class RecurrentAttentionPass implements AutoCloseable {
 
     /** The gradient of the output that asked, {@code [batch, nOut]}; adds those of keys and values. */
     private INDArray attendBackward(
-            Step step,
+            int t,
             INDArray dSum,
             Map<String, INDArray> parameters,
             Map<String, INDArray> sums,
             INDArray[] dKeysAndValues,
             Scratch scratch) {
+        Step step = steps.get(t - 1);
         sums.get(RECURRENT).addi(scratch.own(step.answer.transpose().mmul(dSum, 'c')));
         INDArray dAnswer = scratch.own(dSum.mmul(parameters.get(RECURRENT).transpose(), 'c'));
         INDArray dAttended = scratch.own(block.outputGradient(
                 dAnswer.reshape('c', dAnswer.size(0), dAnswer.size(1), 1), step.attended.out(), parameters, sums));
-        ArrayAttention.Gradients inner =
-                ArrayAttention.backward(step.q, k, v, keyMask, block.options(), step.attended, dAttended, null);
+        ArrayAttention.Gradients inner = source.from(t).backward(step.q, k, v, step.attended, dAttended);
         dKeysAndValues[0].addi(scratch.own(inner.dK()));
         dKeysAndValues[1].addi(scratch.own(inner.dV()));
-        INDArray dAsked = block.queriesGradient(scratch.own(inner.dQ()), step.asked, parameters, sums, 0, scratch);
+        INDArray dAsked = block.queriesGradient(scratch.own(inner.dQ()), step.asked, parameters, sums, t, scratch);
         return step(dAsked, 0);
     }
 

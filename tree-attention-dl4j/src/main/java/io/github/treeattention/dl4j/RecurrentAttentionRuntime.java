@@ -7,7 +7,7 @@ import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /** {@link TreeRecurrentAttentionLayer} at run time. */
-final class RecurrentAttentionRuntime extends SequenceRuntime<RecurrentAttentionPass> {
+class RecurrentAttentionRuntime extends SequenceRuntime<RecurrentAttentionPass> {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;
@@ -24,9 +24,18 @@ final class RecurrentAttentionRuntime extends SequenceRuntime<RecurrentAttention
         this.activation = activation;
     }
 
+    final AttentionBlock block() {
+        return block;
+    }
+
+    final IActivation activation() {
+        return activation;
+    }
+
     @Override
     RecurrentAttentionPass forward(INDArray x, INDArray keyMask, boolean training) {
-        return new RecurrentAttentionPass(block, activation, x, keyMask, paramTable);
+        LocalKeys keys = new LocalKeys(keyMask, block.options(training, getIndex()));
+        return new RecurrentAttentionPass(block, activation, x, keys, paramTable);
     }
 
     @Override

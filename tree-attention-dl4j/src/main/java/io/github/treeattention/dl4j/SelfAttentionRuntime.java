@@ -1,26 +1,21 @@
 package io.github.treeattention.dl4j;
 
-import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Map;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
-import org.nd4j.linalg.factory.Nd4j;
 
 /** {@link TreeSelfAttentionLayer} at run time. */
 class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;
-    private final transient double dropout;
     private transient SequenceExchange exchange;
 
-    SelfAttentionRuntime(
-            NeuralNetConfiguration conf, DataType type, AttentionBlock block, TreeSelfAttentionLayer layer) {
-        super(conf, type, layer.isStockGradientScale());
+    SelfAttentionRuntime(NeuralNetConfiguration conf, DataType type, AttentionBlock block, boolean stockGradientScale) {
+        super(conf, type, stockGradientScale);
         this.block = block;
-        this.dropout = layer.getAttentionDropout();
     }
 
     final AttentionBlock block() {
@@ -38,9 +33,7 @@ class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
 
     @Override
     AttentionPass forward(INDArray x, INDArray keyMask, boolean training) {
-        Dropout drawn =
-                training && dropout > 0 ? Dropout.of(dropout, Nd4j.getRandom().nextLong(), getIndex()) : Dropout.NONE;
-        AttentionOptions options = block.options().withDropout(drawn);
+        AttentionOptions options = block.options(training, getIndex());
         if (exchange != null && training) {
             exchange.requireSums();
         }

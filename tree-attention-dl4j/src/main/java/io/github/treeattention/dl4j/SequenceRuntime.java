@@ -122,7 +122,7 @@ abstract class SequenceRuntime<P extends AutoCloseable> extends SameDiffLayer {
         super.close();
     }
 
-    final INDArray typedInput() {
+    public final INDArray typedInput() {
         return input.castTo(dataType);
     }
 

@@ -8,6 +8,7 @@ import org.deeplearning4j.nn.graph.vertex.GraphVertex;
 import org.deeplearning4j.nn.weights.WeightInit;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.shade.jackson.annotation.JsonUnwrapped;
 
 /**
  * DL4J's {@link AttentionVertex} in memory linear in the sequences. Inputs, in this order: queries {@code [batch,
@@ -18,47 +19,31 @@ import org.nd4j.linalg.api.ndarray.INDArray;
 public class TreeAttentionVertex extends AttentionVertex {
     private static final long serialVersionUID = 1L;
 
-    private boolean causal;
-    private int kvHeads;
-    private double softCap;
-    private double scale;
-    private boolean stockGradientScale;
+    @JsonUnwrapped
+    private AttentionSettings attention = AttentionSettings.NONE;
 
     /** For Jackson, which sets the fields afterwards. */
     private TreeAttentionVertex() {}
 
     protected TreeAttentionVertex(Builder builder) {
         super(builder);
-        this.causal = builder.causal;
-        this.kvHeads = builder.kvHeads;
-        this.softCap = builder.softCap;
-        this.scale = builder.scale;
-        this.stockGradientScale = builder.stockGradientScale;
+        this.attention = builder.attention;
         block(); // refuses options that don't fit
     }
 
     AttentionBlock block() {
-        return AttentionBlock.of(
-                getNHeads(),
-                effectiveKvHeads(),
-                isProjectInput(),
-                new Rope(0),
-                AttentionBlock.options(causal, 0, softCap, scale));
-    }
-
-    private int effectiveKvHeads() {
-        return kvHeads == 0 ? getNHeads() : kvHeads;
+        return attention.block(getNHeads(), isProjectInput(), isProjectInput() ? getHeadSize() : getNInKeys());
     }
 
     @Override
     public void defineParametersAndInputs(SDVertexParams params) {
         super.defineParametersAndInputs(params);
-        if (isProjectInput() && effectiveKvHeads() != getNHeads()) {
+        if (isProjectInput() && kvHeads() != getNHeads()) {
             params.clear();
             params.defineInputs("queries", "keys", "values");
             params.addWeightParam(AttentionBlock.QUERY, getNHeads(), getHeadSize(), getNInQueries());
-            params.addWeightParam(AttentionBlock.KEY, effectiveKvHeads(), getHeadSize(), getNInKeys());
-            params.addWeightParam(AttentionBlock.VALUE, effectiveKvHeads(), getHeadSize(), getNInValues());
+            params.addWeightParam(AttentionBlock.KEY, kvHeads(), getHeadSize(), getNInKeys());
+            params.addWeightParam(AttentionBlock.VALUE, kvHeads(), getHeadSize(), getNInValues());
             params.addWeightParam(AttentionBlock.OUT, getNHeads() * getHeadSize(), getNOut());
         }
     }
@@ -70,7 +55,7 @@ public class TreeAttentionVertex extends AttentionVertex {
         return new AttentionVertexRuntime(
                 this,
                 block(),
-                stockGradientScale,
+                attention.stockGradientScale(),
                 new AttentionVertexRuntime.Place(graph, name, index),
                 parameters,
                 initialize,
@@ -97,68 +82,29 @@ public class TreeAttentionVertex extends AttentionVertex {
         copy.setGradientNormalization(getGradientNormalization());
         copy.setGradientNormalizationThreshold(getGradientNormalizationThreshold());
         copy.setDataType(getDataType());
-        copy.causal = causal;
-        copy.kvHeads = kvHeads;
-        copy.softCap = softCap;
-        copy.scale = scale;
-        copy.stockGradientScale = stockGradientScale;
+        copy.attention = attention;
         return copy;
     }
 
-    public boolean isCausal() {
-        return causal;
+    /** The options beyond the stock ones. */
+    public AttentionSettings getAttention() {
+        return attention;
     }
 
-    public void setCausal(boolean causal) {
-        this.causal = causal;
-    }
-
-    public int getKvHeads() {
-        return kvHeads;
-    }
-
-    public void setKvHeads(int kvHeads) {
-        this.kvHeads = kvHeads;
-    }
-
-    public double getSoftCap() {
-        return softCap;
-    }
-
-    public void setSoftCap(double softCap) {
-        this.softCap = softCap;
-    }
-
-    public double getScale() {
-        return scale;
-    }
-
-    public void setScale(double scale) {
-        this.scale = scale;
-    }
-
-    public boolean isStockGradientScale() {
-        return stockGradientScale;
-    }
-
-    public void setStockGradientScale(boolean stockGradientScale) {
-        this.stockGradientScale = stockGradientScale;
+    private int kvHeads() {
+        return attention.of(getNHeads()).kvHeads();
     }
 
     @Override
     public boolean equals(Object other) {
         return super.equals(other)
                 && other instanceof TreeAttentionVertex that
-                && causal == that.causal
-                && effectiveKvHeads() == that.effectiveKvHeads()
-                && Double.compare(softCap, that.softCap) == 0
-                && Double.compare(scale, that.scale) == 0
-                && stockGradientScale == that.stockGradientScale;
+                && attention.of(getNHeads()).equals(that.attention.of(getNHeads()));
     }
 
     @Override
     public int hashCode() {
-        return Objects.hash(super.hashCode(), causal, effectiveKvHeads(), softCap, scale, stockGradientScale);
+        return Objects.hash(super.hashCode(), attention.of(getNHeads()));
     }
 
     /** What the stock class's {@code equals} asks: no stock layer equals one of ours. */
@@ -168,40 +114,17 @@ public class TreeAttentionVertex extends AttentionVertex {
     }
 
     /** The stock settings and ours. */
-    public static class Builder extends AttentionVertex.Builder {
-        private boolean causal;
-        private int kvHeads;
-        private double softCap;
-        private double scale;
-        private boolean stockGradientScale;
+    public static class Builder extends AttentionVertex.Builder implements PositionsBuilder<Builder> {
+        private AttentionSettings attention = AttentionSettings.NONE;
 
-        /** Whether a query sees only keys at or before its own step; queries and keys both start at step 0. Default false. */
-        public Builder causal(boolean value) {
-            this.causal = value;
-            return this;
+        @Override
+        public AttentionSettings attention() {
+            return attention;
         }
 
-        /** Key/value heads, a divisor of {@code nHeads} (grouped-query attention). Default {@code nHeads}. */
-        public Builder kvHeads(int value) {
-            this.kvHeads = value;
-            return this;
-        }
-
-        /** Bounds scores smoothly to {@code +-value} by a tanh. Default 0, none. */
-        public Builder softCap(double value) {
-            this.softCap = value;
-            return this;
-        }
-
-        /** Factor on scores. Default 0, which stands for {@code 1 / sqrt(headSize)}. */
-        public Builder scale(double value) {
-            this.scale = value;
-            return this;
-        }
-
-        /** Doubles all gradients, as the stock layers do, to train on as they would. Default false. */
-        public Builder stockGradientScale(boolean value) {
-            this.stockGradientScale = value;
+        @Override
+        public Builder attention(AttentionSettings value) {
+            this.attention = value;
             return this;
         }
 

@@ -10,6 +10,7 @@ import org.deeplearning4j.nn.weights.WeightInit;
 import org.deeplearning4j.optimize.api.TrainingListener;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.shade.jackson.annotation.JsonUnwrapped;
 
 /**
  * DL4J's {@link LearnedSelfAttentionLayer} in memory linear in the sequence: learned queries attend to the input, so
@@ -20,10 +21,8 @@ public class TreeLearnedSelfAttentionLayer extends LearnedSelfAttentionLayer {
     static final String QUERIES = "Q";
     private static final long serialVersionUID = 1L;
 
-    private int kvHeads;
-    private double softCap;
-    private double scale;
-    private boolean stockGradientScale;
+    @JsonUnwrapped
+    private AttentionSettings attention = AttentionSettings.NONE;
 
     /** For Jackson, which sets the fields afterwards. */
     private TreeLearnedSelfAttentionLayer() {
@@ -36,34 +35,22 @@ public class TreeLearnedSelfAttentionLayer extends LearnedSelfAttentionLayer {
 
     protected TreeLearnedSelfAttentionLayer(Builder builder) {
         super(builder);
-        this.kvHeads = builder.kvHeads;
-        this.softCap = builder.softCap;
-        this.scale = builder.scale;
-        this.stockGradientScale = builder.stockGradientScale;
+        this.attention = builder.attention;
         block(); // refuses options that don't fit
     }
 
     AttentionBlock block() {
-        return AttentionBlock.of(
-                getNHeads(),
-                effectiveKvHeads(),
-                isProjectInput(),
-                new Rope(0),
-                AttentionBlock.options(false, 0, softCap, scale));
-    }
-
-    private int effectiveKvHeads() {
-        return kvHeads == 0 ? getNHeads() : kvHeads;
+        attention.requireNoPositions();
+        return attention.block(getNHeads(), isProjectInput(), isProjectInput() ? getHeadSize() : getNIn());
     }
 
     @Override
     public void defineParameters(SDLayerParams params) {
         super.defineParameters(params);
-        if (isProjectInput() && effectiveKvHeads() != getNHeads()) {
+        if (isProjectInput() && kvHeads() != getNHeads()) {
             params.clear();
             params.addWeightParam(QUERIES, 1, getNIn(), getNQueries());
-            AttentionBlock.defineParameters(
-                    params, getNHeads(), effectiveKvHeads(), getHeadSize(), getNIn(), getNOut());
+            AttentionBlock.defineParameters(params, getNHeads(), kvHeads(), getHeadSize(), getNIn(), getNOut());
         }
     }
 
@@ -75,55 +62,30 @@ public class TreeLearnedSelfAttentionLayer extends LearnedSelfAttentionLayer {
             INDArray parameters,
             boolean initialize,
             DataType type) {
-        LearnedSelfAttentionRuntime layer = new LearnedSelfAttentionRuntime(conf, type, block(), stockGradientScale);
+        LearnedSelfAttentionRuntime layer =
+                new LearnedSelfAttentionRuntime(conf, type, block(), attention.stockGradientScale());
         return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
-    public int getKvHeads() {
-        return kvHeads;
+    /** The options beyond the stock ones. */
+    public AttentionSettings getAttention() {
+        return attention;
     }
 
-    public void setKvHeads(int kvHeads) {
-        this.kvHeads = kvHeads;
-    }
-
-    public double getSoftCap() {
-        return softCap;
-    }
-
-    public void setSoftCap(double softCap) {
-        this.softCap = softCap;
-    }
-
-    public double getScale() {
-        return scale;
-    }
-
-    public void setScale(double scale) {
-        this.scale = scale;
-    }
-
-    public boolean isStockGradientScale() {
-        return stockGradientScale;
-    }
-
-    public void setStockGradientScale(boolean stockGradientScale) {
-        this.stockGradientScale = stockGradientScale;
+    private int kvHeads() {
+        return attention.of(getNHeads()).kvHeads();
     }
 
     @Override
     public boolean equals(Object other) {
         return super.equals(other)
                 && other instanceof TreeLearnedSelfAttentionLayer that
-                && effectiveKvHeads() == that.effectiveKvHeads()
-                && Double.compare(softCap, that.softCap) == 0
-                && Double.compare(scale, that.scale) == 0
-                && stockGradientScale == that.stockGradientScale;
+                && attention.of(getNHeads()).equals(that.attention.of(getNHeads()));
     }
 
     @Override
     public int hashCode() {
-        return Objects.hash(super.hashCode(), effectiveKvHeads(), softCap, scale, stockGradientScale);
+        return Objects.hash(super.hashCode(), attention.of(getNHeads()));
     }
 
     /** What the stock class's {@code equals} asks: no stock layer equals one of ours. */
@@ -134,33 +96,17 @@ public class TreeLearnedSelfAttentionLayer extends LearnedSelfAttentionLayer {
 
     /** The stock settings and ours. */
     @SuppressWarnings("unchecked") // DL4J's build() returns whatever its caller expects
-    public static class Builder extends LearnedSelfAttentionLayer.Builder {
-        private int kvHeads;
-        private double softCap;
-        private double scale;
-        private boolean stockGradientScale;
+    public static class Builder extends LearnedSelfAttentionLayer.Builder implements SettingsBuilder<Builder> {
+        private AttentionSettings attention = AttentionSettings.NONE;
 
-        /** Key/value heads, a divisor of {@code nHeads} (grouped-query attention). Default {@code nHeads}. */
-        public Builder kvHeads(int value) {
-            this.kvHeads = value;
-            return this;
+        @Override
+        public AttentionSettings attention() {
+            return attention;
         }
 
-        /** Bounds scores smoothly to {@code +-value} by a tanh. Default 0, none. */
-        public Builder softCap(double value) {
-            this.softCap = value;
-            return this;
-        }
-
-        /** Factor on scores. Default 0, which stands for {@code 1 / sqrt(headSize)}. */
-        public Builder scale(double value) {
-            this.scale = value;
-            return this;
-        }
-
-        /** Doubles all gradients, as the stock layers do, to train on as they would. Default false. */
-        public Builder stockGradientScale(boolean value) {
-            this.stockGradientScale = value;
+        @Override
+        public Builder attention(AttentionSettings value) {
+            this.attention = value;
             return this;
         }
 

@@ -1,7 +1,6 @@
 package io.github.treeattention.dl4j;
 
 import io.github.treeattention.attention.LinearAttention;
-import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.Objects;
@@ -66,8 +65,7 @@ public class TreeLinearAttentionLayer extends SelfAttentionLayer {
             INDArray parameters,
             boolean initialize,
             DataType type) {
-        AttentionBlock block =
-                AttentionBlock.of(getNHeads(), getNHeads(), isProjectInput(), new Rope(0), AttentionOptions.defaults());
+        AttentionBlock block = AttentionSettings.NONE.block(getNHeads(), isProjectInput(), getHeadSize());
         LinearAttentionRuntime layer = new LinearAttentionRuntime(conf, type, block, this);
         return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }

@@ -9,8 +9,10 @@ import org.deeplearning4j.nn.conf.layers.samediff.SDLayerParams;
 import org.deeplearning4j.nn.weights.WeightInit;
 import org.deeplearning4j.optimize.api.TrainingListener;
 import org.nd4j.linalg.activations.Activation;
+import org.nd4j.linalg.activations.IActivation;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.shade.jackson.annotation.JsonUnwrapped;
 
 /**
  * DL4J's {@link RecurrentAttentionLayer} in memory linear in the sequence: {@code out_t = f(W x_t + R attention(out_{t-1},
@@ -22,10 +24,8 @@ import org.nd4j.linalg.api.ndarray.INDArray;
 public class TreeRecurrentAttentionLayer extends RecurrentAttentionLayer {
     private static final long serialVersionUID = 1L;
 
-    private int kvHeads;
-    private double softCap;
-    private double scale;
-    private boolean stockGradientScale;
+    @JsonUnwrapped
+    private AttentionSettings attention = AttentionSettings.NONE;
 
     /** For Jackson, which sets the fields afterwards. */
     private TreeRecurrentAttentionLayer() {
@@ -34,24 +34,12 @@ public class TreeRecurrentAttentionLayer extends RecurrentAttentionLayer {
 
     protected TreeRecurrentAttentionLayer(Builder builder) {
         super(builder);
-        this.kvHeads = builder.kvHeads;
-        this.softCap = builder.softCap;
-        this.scale = builder.scale;
-        this.stockGradientScale = builder.stockGradientScale;
+        this.attention = builder.attention;
         block(); // refuses options that don't fit
     }
 
     AttentionBlock block() {
-        return AttentionBlock.of(
-                getNHeads(),
-                effectiveKvHeads(),
-                isProjectInput(),
-                new Rope(0),
-                AttentionBlock.options(false, 0, softCap, scale));
-    }
-
-    private int effectiveKvHeads() {
-        return kvHeads == 0 ? getNHeads() : kvHeads;
+        return attention.block(getNHeads(), isProjectInput(), isProjectInput() ? getHeadSize() : getNIn());
     }
 
     /** Any length will do, unlike the stock layer's. */
@@ -61,7 +49,7 @@ public class TreeRecurrentAttentionLayer extends RecurrentAttentionLayer {
     @Override
     public void defineParameters(SDLayerParams params) {
         super.defineParameters(params);
-        if (isProjectInput() && effectiveKvHeads() != getNHeads()) {
+        if (isProjectInput() && kvHeads() != getNHeads()) {
             params.clear();
             params.addWeightParam(RecurrentAttentionPass.WEIGHTS, getNIn(), getNOut());
             params.addWeightParam(RecurrentAttentionPass.RECURRENT, getNOut(), getNOut());
@@ -69,8 +57,8 @@ public class TreeRecurrentAttentionLayer extends RecurrentAttentionLayer {
                 params.addBiasParam(RecurrentAttentionPass.BIAS, getNOut());
             }
             params.addWeightParam(AttentionBlock.QUERY, getNHeads(), getHeadSize(), getNOut());
-            params.addWeightParam(AttentionBlock.KEY, effectiveKvHeads(), getHeadSize(), getNIn());
-            params.addWeightParam(AttentionBlock.VALUE, effectiveKvHeads(), getHeadSize(), getNIn());
+            params.addWeightParam(AttentionBlock.KEY, kvHeads(), getHeadSize(), getNIn());
+            params.addWeightParam(AttentionBlock.VALUE, kvHeads(), getHeadSize(), getNIn());
             params.addWeightParam(AttentionBlock.OUT, getNHeads() * getHeadSize(), getNOut());
         }
     }
@@ -83,56 +71,33 @@ public class TreeRecurrentAttentionLayer extends RecurrentAttentionLayer {
             INDArray parameters,
             boolean initialize,
             DataType type) {
-        RecurrentAttentionRuntime layer = new RecurrentAttentionRuntime(
-                conf, type, block(), getActivation().getActivationFunction(), stockGradientScale);
+        IActivation activation = getActivation().getActivationFunction();
+        boolean doubled = attention.stockGradientScale();
+        RecurrentAttentionRuntime layer = attention.causal()
+                ? new CausalRecurrentAttentionRuntime(conf, type, block(), activation, doubled)
+                : new RecurrentAttentionRuntime(conf, type, block(), activation, doubled);
         return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
-    public int getKvHeads() {
-        return kvHeads;
+    /** The options beyond the stock ones. */
+    public AttentionSettings getAttention() {
+        return attention;
     }
 
-    public void setKvHeads(int kvHeads) {
-        this.kvHeads = kvHeads;
-    }
-
-    public double getSoftCap() {
-        return softCap;
-    }
-
-    public void setSoftCap(double softCap) {
-        this.softCap = softCap;
-    }
-
-    public double getScale() {
-        return scale;
-    }
-
-    public void setScale(double scale) {
-        this.scale = scale;
-    }
-
-    public boolean isStockGradientScale() {
-        return stockGradientScale;
-    }
-
-    public void setStockGradientScale(boolean stockGradientScale) {
-        this.stockGradientScale = stockGradientScale;
+    private int kvHeads() {
+        return attention.of(getNHeads()).kvHeads();
     }
 
     @Override
     public boolean equals(Object other) {
         return super.equals(other)
                 && other instanceof TreeRecurrentAttentionLayer that
-                && effectiveKvHeads() == that.effectiveKvHeads()
-                && Double.compare(softCap, that.softCap) == 0
-                && Double.compare(scale, that.scale) == 0
-                && stockGradientScale == that.stockGradientScale;
+                && attention.of(getNHeads()).equals(that.attention.of(getNHeads()));
     }
 
     @Override
     public int hashCode() {
-        return Objects.hash(super.hashCode(), effectiveKvHeads(), softCap, scale, stockGradientScale);
+        return Objects.hash(super.hashCode(), attention.of(getNHeads()));
     }
 
     /** What the stock class's {@code equals} asks: no stock layer equals one of ours. */
@@ -143,33 +108,17 @@ public class TreeRecurrentAttentionLayer extends RecurrentAttentionLayer {
 
     /** The stock settings and ours. */
     @SuppressWarnings("unchecked") // DL4J's build() returns whatever its caller expects
-    public static class Builder extends RecurrentAttentionLayer.Builder {
-        private int kvHeads;
-        private double softCap;
-        private double scale;
-        private boolean stockGradientScale;
+    public static class Builder extends RecurrentAttentionLayer.Builder implements PositionsBuilder<Builder> {
+        private AttentionSettings attention = AttentionSettings.NONE;
 
-        /** Key/value heads, a divisor of {@code nHeads} (grouped-query attention). Default {@code nHeads}. */
-        public Builder kvHeads(int value) {
-            this.kvHeads = value;
-            return this;
+        @Override
+        public AttentionSettings attention() {
+            return attention;
         }
 
-        /** Bounds scores smoothly to {@code +-value} by a tanh. Default 0, none. */
-        public Builder softCap(double value) {
-            this.softCap = value;
-            return this;
-        }
-
-        /** Factor on scores. Default 0, which stands for {@code 1 / sqrt(headSize)}. */
-        public Builder scale(double value) {
-            this.scale = value;
-            return this;
-        }
-
-        /** Doubles all gradients, as the stock layers do, to train on as they would. Default false. */
-        public Builder stockGradientScale(boolean value) {
-            this.stockGradientScale = value;
+        @Override
+        public Builder attention(AttentionSettings value) {
+            this.attention = value;
             return this;
         }
 

@@ -1,6 +1,5 @@
 package io.github.treeattention.dl4j;
 
-import io.github.treeattention.attention.Dropout;
 import java.util.Collection;
 import java.util.Objects;
 import org.deeplearning4j.nn.api.Layer;
@@ -11,6 +10,7 @@ import org.deeplearning4j.nn.weights.WeightInit;
 import org.deeplearning4j.optimize.api.TrainingListener;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
+import org.nd4j.shade.jackson.annotation.JsonUnwrapped;
 
 /**
  * DL4J's {@link SelfAttentionLayer} in memory linear in the sequence: the same parameters ({@code Wq}, {@code Wk}, {@code
@@ -27,14 +27,8 @@ import org.nd4j.linalg.api.ndarray.INDArray;
 public class TreeSelfAttentionLayer extends SelfAttentionLayer {
     private static final long serialVersionUID = 1L;
 
-    private boolean causal;
-    private int kvHeads;
-    private int slidingWindow;
-    private double softCap;
-    private double ropeTheta;
-    private double scale;
-    private double attentionDropout;
-    private boolean stockGradientScale;
+    @JsonUnwrapped
+    private AttentionSettings attention = AttentionSettings.NONE;
 
     /** For Jackson, which sets the fields afterwards. */
     private TreeSelfAttentionLayer() {
@@ -43,44 +37,20 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
 
     protected TreeSelfAttentionLayer(Builder builder) {
         super(builder);
-        this.causal = builder.causal;
-        this.kvHeads = builder.kvHeads;
-        this.slidingWindow = builder.slidingWindow;
-        this.softCap = builder.softCap;
-        this.ropeTheta = builder.ropeTheta;
-        this.scale = builder.scale;
-        this.attentionDropout = builder.attentionDropout;
-        this.stockGradientScale = builder.stockGradientScale;
+        this.attention = builder.attention;
         block(); // refuses options that don't fit
     }
 
     AttentionBlock block() {
-        if (!(ropeTheta >= 0) || ropeTheta == Double.POSITIVE_INFINITY) {
-            throw new IllegalArgumentException("ropeTheta must be 0 (none) or more: got " + ropeTheta);
-        }
-        if (ropeTheta > 0 && (isProjectInput() ? getHeadSize() : getNIn()) % 2 != 0) {
-            throw new IllegalArgumentException("RoPE needs an even headSize: got " + getHeadSize());
-        }
-        Dropout.of(attentionDropout, 0, 0); // refuses what is no rate
-        return AttentionBlock.of(
-                getNHeads(),
-                effectiveKvHeads(),
-                isProjectInput(),
-                new Rope(ropeTheta),
-                AttentionBlock.options(causal, slidingWindow, softCap, scale));
-    }
-
-    private int effectiveKvHeads() {
-        return kvHeads == 0 ? getNHeads() : kvHeads;
+        return attention.block(getNHeads(), isProjectInput(), isProjectInput() ? getHeadSize() : getNIn());
     }
 
     @Override
     public void defineParameters(SDLayerParams params) {
         super.defineParameters(params);
-        if (isProjectInput() && effectiveKvHeads() != getNHeads()) {
+        if (isProjectInput() && kvHeads() != getNHeads()) {
             params.clear();
-            AttentionBlock.defineParameters(
-                    params, getNHeads(), effectiveKvHeads(), getHeadSize(), getNIn(), getNOut());
+            AttentionBlock.defineParameters(params, getNHeads(), kvHeads(), getHeadSize(), getNIn(), getNOut());
         }
     }
 
@@ -93,102 +63,32 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
             boolean initialize,
             DataType type) {
         AttentionBlock block = block();
-        SelfAttentionRuntime layer = causal
-                ? new CausalSelfAttentionRuntime(conf, type, block, this)
-                : new SelfAttentionRuntime(conf, type, block, this);
+        boolean doubled = attention.stockGradientScale();
+        SelfAttentionRuntime layer = attention.causal()
+                ? new CausalSelfAttentionRuntime(conf, type, block, doubled)
+                : new SelfAttentionRuntime(conf, type, block, doubled);
         return layer.placed(index, parameters, initializer().init(conf, parameters, initialize));
     }
 
-    public boolean isCausal() {
-        return causal;
+    /** The options beyond the stock ones. */
+    public AttentionSettings getAttention() {
+        return attention;
     }
 
-    public void setCausal(boolean causal) {
-        this.causal = causal;
-    }
-
-    public int getKvHeads() {
-        return kvHeads;
-    }
-
-    public void setKvHeads(int kvHeads) {
-        this.kvHeads = kvHeads;
-    }
-
-    public int getSlidingWindow() {
-        return slidingWindow;
-    }
-
-    public void setSlidingWindow(int slidingWindow) {
-        this.slidingWindow = slidingWindow;
-    }
-
-    public double getSoftCap() {
-        return softCap;
-    }
-
-    public void setSoftCap(double softCap) {
-        this.softCap = softCap;
-    }
-
-    public double getRopeTheta() {
-        return ropeTheta;
-    }
-
-    public void setRopeTheta(double ropeTheta) {
-        this.ropeTheta = ropeTheta;
-    }
-
-    public double getScale() {
-        return scale;
-    }
-
-    public void setScale(double scale) {
-        this.scale = scale;
-    }
-
-    public double getAttentionDropout() {
-        return attentionDropout;
-    }
-
-    public void setAttentionDropout(double attentionDropout) {
-        this.attentionDropout = attentionDropout;
-    }
-
-    public boolean isStockGradientScale() {
-        return stockGradientScale;
-    }
-
-    public void setStockGradientScale(boolean stockGradientScale) {
-        this.stockGradientScale = stockGradientScale;
+    private int kvHeads() {
+        return attention.of(getNHeads()).kvHeads();
     }
 
     @Override
     public boolean equals(Object other) {
         return super.equals(other)
                 && other instanceof TreeSelfAttentionLayer that
-                && causal == that.causal
-                && effectiveKvHeads() == that.effectiveKvHeads()
-                && slidingWindow == that.slidingWindow
-                && Double.compare(softCap, that.softCap) == 0
-                && Double.compare(ropeTheta, that.ropeTheta) == 0
-                && Double.compare(scale, that.scale) == 0
-                && Double.compare(attentionDropout, that.attentionDropout) == 0
-                && stockGradientScale == that.stockGradientScale;
+                && attention.of(getNHeads()).equals(that.attention.of(getNHeads()));
     }
 
     @Override
     public int hashCode() {
-        return Objects.hash(
-                super.hashCode(),
-                causal,
-                effectiveKvHeads(),
-                slidingWindow,
-                softCap,
-                ropeTheta,
-                scale,
-                attentionDropout,
-                stockGradientScale);
+        return Objects.hash(super.hashCode(), attention.of(getNHeads()));
     }
 
     /** What the stock layer's {@code equals} asks: no stock layer equals one of ours. */
@@ -199,69 +99,17 @@ public class TreeSelfAttentionLayer extends SelfAttentionLayer {
 
     /** The stock layer's settings and ours. */
     @SuppressWarnings("unchecked") // DL4J's build() returns whatever its caller expects
-    public static class Builder extends SelfAttentionLayer.Builder {
-        private boolean causal;
-        private int kvHeads;
-        private int slidingWindow;
-        private double softCap;
-        private double ropeTheta;
-        private double scale;
-        private double attentionDropout;
-        private boolean stockGradientScale;
+    public static class Builder extends SelfAttentionLayer.Builder implements PositionsBuilder<Builder> {
+        private AttentionSettings attention = AttentionSettings.NONE;
 
-        /** Whether a step sees only itself and the steps before it. Default false. */
-        public Builder causal(boolean value) {
-            this.causal = value;
-            return this;
+        @Override
+        public AttentionSettings attention() {
+            return attention;
         }
 
-        /** Key/value heads, a divisor of {@code nHeads} (grouped-query attention). Default {@code nHeads}. */
-        public Builder kvHeads(int value) {
-            this.kvHeads = value;
-            return this;
-        }
-
-        /** How many steps a step sees, its own included; needs {@code causal}. Default 0, all. */
-        public Builder slidingWindow(int value) {
-            this.slidingWindow = value;
-            return this;
-        }
-
-        /** Bounds scores smoothly to {@code +-value} by a tanh. Default 0, none. */
-        public Builder softCap(double value) {
-            this.softCap = value;
-            return this;
-        }
-
-        /**
-         * Turns queries and keys by their position (rotary embedding, half-split form, the first step at 0).
-         *
-         * @param theta base of the wave lengths, usually 10000. Default 0, none
-         */
-        public Builder rope(double theta) {
-            this.ropeTheta = theta;
-            return this;
-        }
-
-        /** Factor on scores. Default 0, which stands for {@code 1 / sqrt(headSize)}. */
-        public Builder scale(double value) {
-            this.scale = value;
-            return this;
-        }
-
-        /**
-         * In training, drops each attention weight with this probability, and scales the others up.
-         *
-         * @param rate the share that is dropped, not the one that is kept as in {@code dropOut}. Default 0
-         */
-        public Builder attentionDropout(double rate) {
-            this.attentionDropout = rate;
-            return this;
-        }
-
-        /** Doubles all gradients, as the stock layers do, to train on as they would. Default false. */
-        public Builder stockGradientScale(boolean value) {
-            this.stockGradientScale = value;
+        @Override
+        public Builder attention(AttentionSettings value) {
+            this.attention = value;
             return this;
         }
 

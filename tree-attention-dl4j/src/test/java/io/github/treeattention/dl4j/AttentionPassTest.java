@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.samediff.ArrayAttention;
-import io.github.treeattention.samediff.AttentionOptions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -45,7 +44,7 @@ class AttentionPassTest {
 
     @Test
     void shouldGiveEverythingBackWhenAttentionFails() {
-        AttentionBlock block = AttentionBlock.of(1, 1, false, new Rope(0), AttentionOptions.defaults());
+        AttentionBlock block = AttentionSettings.NONE.block(1, false, 3);
         INDArray x = Nd4j.ones(DataType.DOUBLE, 2, 3, 4);
         Failing source = new Failing();
         assertThrows(IllegalStateException.class, () -> new AttentionPass(block, source, x, x, x, Map.of()));

@@ -9,7 +9,6 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
-import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.testkit.SeededArrays;
 import java.io.File;
@@ -58,14 +57,7 @@ class SelfAttentionSerializationTest {
         assertEquals(configuration, json);
         assertEquals(configuration, MultiLayerConfiguration.fromYaml(configuration.toYaml()));
         TreeSelfAttentionLayer read = (TreeSelfAttentionLayer) json.getConf(0).getLayer();
-        assertTrue(read.isCausal());
-        assertEquals(1, read.getKvHeads());
-        assertEquals(3, read.getSlidingWindow());
-        assertEquals(2, read.getSoftCap());
-        assertEquals(500, read.getRopeTheta());
-        assertEquals(0.4, read.getScale());
-        assertEquals(0.2, read.getAttentionDropout());
-        assertTrue(read.isStockGradientScale());
+        assertEquals(new AttentionSettings(true, 1, 3, 2, 500, 0.4, 0.2, true), read.getAttention());
         assertArrayEquals(
                 new long[] {1, 4, Nets.IN}, network(json).getParam("0_Wk").shape());
         ComputationGraphConfiguration graph =
@@ -77,9 +69,15 @@ class SelfAttentionSerializationTest {
     void shouldTellLayersApart() {
         assertEquals(layer(), layer());
         assertEquals(layer().hashCode(), layer().hashCode());
-        TreeSelfAttentionLayer other = layer();
-        other.setCausal(false);
-        assertNotEquals(layer(), other);
+        AttentionSettings settings = layer().getAttention();
+        assertNotEquals(
+                layer(),
+                Nets.ours()
+                        .attention(settings.withRopeTheta(501))
+                        .name("attention")
+                        .build());
+        assertEquals(layer(), Nets.ours().attention(settings).name("attention").build());
+        assertEquals(Nets.ours().build(), Nets.ours().kvHeads(2).build(), "the default written out");
         assertNotEquals(Nets.ours().build(), Nets.stock());
         assertNotEquals(Nets.stock(), Nets.ours().build());
     }
