@@ -42,7 +42,7 @@ public final class RingAttention {
     private int lastHop;
     private int batch;
     private List<QueryRun> runs = List.of();
-    private ByteBuffer scratch = ByteBuffer.allocateDirect(0);
+    private ByteBuffer scratch;
 
     /** Self-attention: queries and keys split alike. */
     public RingAttention(AttentionKernel kernel, Communicator communicator, AttentionSpec spec, SequenceSplit split) {
@@ -74,18 +74,39 @@ public final class RingAttention {
             SequenceSplit queries,
             SequenceSplit keys,
             KvType type) {
+        this(kernel, spec, queries, keys, type, new RingBlocks(communicator));
+    }
+
+    private RingAttention(
+            AttentionKernel kernel,
+            AttentionSpec spec,
+            SequenceSplit queries,
+            SequenceSplit keys,
+            KvType type,
+            RingBlocks ring) {
         this.kernel = Objects.requireNonNull(kernel, "kernel");
         this.spec = Objects.requireNonNull(spec, "spec");
         this.queries = Objects.requireNonNull(queries, "queries");
         this.keys = Objects.requireNonNull(keys, "keys");
-        this.rank = communicator.rank();
-        requireEqual("ranks of the queries' split and of the group", queries.worldSize(), communicator.worldSize());
-        requireEqual("ranks of the keys' split and of the group", keys.worldSize(), communicator.worldSize());
+        this.ring = ring;
+        this.rank = ring.rank();
+        requireEqual("ranks of the queries' split and of the group", queries.worldSize(), ring.worldSize());
+        requireEqual("ranks of the keys' split and of the group", keys.worldSize(), ring.worldSize());
         Reach.requireComparable(spec, queries, keys);
         this.mostHops = Reach.lastHop(spec, queries, keys, List.of());
         this.lastHop = mostHops;
         this.type = Objects.requireNonNull(type, "type");
-        this.ring = new RingBlocks(communicator);
+    }
+
+    /**
+     * Another attention of the same group, in this one's buffers, which it enlarges where it must: for layers, batches and
+     * draws of dropout that take turns. Neither may run while the other does, and {@link #trace} speaks of the latest call
+     * of both.
+     *
+     * @throws IllegalArgumentException as the constructors do
+     */
+    public RingAttention with(AttentionSpec newSpec, SequenceSplit newQueries, SequenceSplit newKeys) {
+        return new RingAttention(kernel, newSpec, newQueries, newKeys, type, ring);
     }
 
     /**
@@ -175,15 +196,14 @@ public final class RingAttention {
 
     /** Runs, and a second state for the longest of them where there is more than one block to see. */
     private void fit(int newBatch) {
-        if (batch == newBatch) {
-            return;
+        if (batch != newBatch) {
+            batch = newBatch;
+            cargo = new KvCargo(spec, batch, keys, type, rank);
+            runs = QueryRun.of(kernel, spec, batch, queries.slice(rank));
         }
-        batch = newBatch;
-        cargo = new KvCargo(spec, batch, keys, type, rank);
-        runs = QueryRun.of(kernel, spec, batch, queries.slice(rank));
         int longest = runs.stream().mapToInt(QueryRun::length).max().orElse(0);
         int bytes = mostHops == 0 ? 0 : AttentionState.byteLength(batch, spec.heads(), longest, spec.valueDim());
-        scratch = ByteBuffer.allocateDirect(bytes);
+        scratch = ring.scratch(bytes);
     }
 
     /**
@@ -195,13 +215,11 @@ public final class RingAttention {
     }
 
     /**
-     * Bytes that it holds from call to call besides its caller's arrays. They depend on the slice alone, so with a budget for each
+     * Bytes that it holds from call to call besides its caller's arrays, those that it shares included. They depend on the slice alone, so with a budget for each
      * rank the context grows with the ranks.
      */
-    long heldBytes() {
-        return ring.bytes()
-                + scratch.capacity()
-                + runs.stream().mapToLong(QueryRun::bytes).sum();
+    public long heldBytes() {
+        return ring.bytes() + runs.stream().mapToLong(QueryRun::bytes).sum();
     }
 
     /** When the hops of the latest call ran, on this rank: whether exchange and computation overlapped. */

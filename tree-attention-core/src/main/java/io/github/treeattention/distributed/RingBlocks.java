@@ -24,6 +24,7 @@ final class RingBlocks {
     private ByteBuffer current = allocate(0);
     private ByteBuffer next = allocate(0);
     private ByteBuffer own = allocate(0);
+    private ByteBuffer scratch = allocate(0);
     private BackgroundExchange exchange;
     private int sentBytes;
     private long computeStart;
@@ -34,8 +35,22 @@ final class RingBlocks {
         this.communicator = communicator;
     }
 
+    int rank() {
+        return communicator.rank();
+    }
+
+    int worldSize() {
+        return communicator.worldSize();
+    }
+
     int lastHop() {
         return lastHop;
+    }
+
+    /** Memory for whoever computes on the blocks, as it was left. */
+    ByteBuffer scratch(int bytes) {
+        scratch = fit(scratch, bytes);
+        return scratch;
     }
 
     /**
@@ -86,7 +101,7 @@ final class RingBlocks {
 
     /** Bytes of the buffers held from call to call. */
     long bytes() {
-        return (long) current.capacity() + next.capacity() + own.capacity();
+        return (long) current.capacity() + next.capacity() + own.capacity() + scratch.capacity();
     }
 
     /** What happened since {@link #begin}, hop by hop. */

@@ -34,7 +34,7 @@ final class AttentionPass implements AutoCloseable {
         this.source = source;
         try {
             this.q = owned.own(block.queries(queries, parameters, source.position()));
-            this.k = owned.own(block.keys(keys, parameters, source.position()));
+            this.k = owned.own(block.keys(keys, parameters, source.keyPosition()));
             this.v = owned.own(block.values(values, parameters));
             this.attended = source.forward(q, k, v);
             owned.own(attended.out());
@@ -67,12 +67,11 @@ final class AttentionPass implements AutoCloseable {
             Map<String, INDArray> parameters,
             Map<String, INDArray> sums,
             Scratch scratch) {
-        long position = source.position();
         INDArray dAttended = scratch.own(block.outputGradient(gradient, attended.out(), parameters, sums));
         ArrayAttention.Gradients inner = source.backward(q, k, v, attended, dAttended);
         return new InputGradients(
-                block.queriesGradient(scratch.own(inner.dQ()), queries, parameters, sums, position, scratch),
-                block.keysGradient(scratch.own(inner.dK()), keys, parameters, sums, position, scratch),
+                block.queriesGradient(scratch.own(inner.dQ()), queries, parameters, sums, source.position(), scratch),
+                block.keysGradient(scratch.own(inner.dK()), keys, parameters, sums, source.keyPosition(), scratch),
                 block.valuesGradient(scratch.own(inner.dV()), values, parameters, sums, scratch));
     }
 

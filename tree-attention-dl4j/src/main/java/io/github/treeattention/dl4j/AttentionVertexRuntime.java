@@ -14,7 +14,7 @@ import org.nd4j.linalg.factory.Nd4j;
 
 /** {@link TreeAttentionVertex} at run time. Not thread-safe, as no DL4J vertex is. */
 @SuppressWarnings({"try", "overrides"}) // scopes are there to be closed; DL4J overrides varargs by an array
-final class AttentionVertexRuntime extends SameDiffGraphVertex {
+final class AttentionVertexRuntime extends SameDiffGraphVertex implements Distributable {
     private static final long serialVersionUID = 1L;
     private static final int QUERIES = 0;
     private static final int KEYS = 1;
@@ -22,6 +22,7 @@ final class AttentionVertexRuntime extends SameDiffGraphVertex {
 
     private final transient AttentionBlock block;
     private final transient double gradientScale;
+    private transient SequenceExchange exchange;
     private transient AttentionPass pass;
     private transient INDArray[] passInputs;
 
@@ -39,6 +40,11 @@ final class AttentionVertexRuntime extends SameDiffGraphVertex {
         super(configuration, place.graph(), place.name(), place.index(), parameters, initialize, type);
         this.block = block;
         this.gradientScale = stockGradientScale ? 2 : 1;
+    }
+
+    @Override
+    public void distribute(SequenceExchange with) {
+        this.exchange = with;
     }
 
     @Override
@@ -104,8 +110,11 @@ final class AttentionVertexRuntime extends SameDiffGraphVertex {
     }
 
     private AttentionPass forward(boolean training) {
-        KeySource keys = new LocalKeys(keyMask(), block.options(training, getVertexIndex()));
-        return new AttentionPass(block, keys, typed(QUERIES), typed(KEYS), typed(VALUES), paramTable);
+        INDArray queries = typed(QUERIES);
+        INDArray keys = typed(KEYS);
+        KeySource source =
+                KeySource.of(exchange, training, queries, keys, keyMask(), block.options(training, getVertexIndex()));
+        return new AttentionPass(block, source, queries, keys, typed(VALUES), paramTable);
     }
 
     private INDArray typed(int input) {

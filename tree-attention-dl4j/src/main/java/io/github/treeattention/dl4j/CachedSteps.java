@@ -49,7 +49,9 @@ interface CachedSteps extends StandaloneSegments {
                 INDArray output = attend(typedInput(), position, scratch);
                 INDArray result = workspaceMgr.dup(ArrayType.ACTIVATIONS, output);
                 if (remember) {
-                    remember(output);
+                    try (var again = Nd4j.getWorkspaceManager().scopeOutOfWorkspaces()) { // dup has left the first
+                        remember(output);
+                    }
                 }
                 done = true;
                 return result;

@@ -7,7 +7,8 @@ import org.nd4j.linalg.api.ndarray.INDArray;
 /** Every rank has all ranks' keys and values while it needs them: for DOUBLE, which {@link RingKeys} do not serve. */
 final class GatheredKeys implements KeySource {
     private final SequenceExchange exchange;
-    private final Slices slices;
+    private final Slices asked;
+    private final Slices keys;
     private final INDArray keyMask;
     private final AttentionOptions options;
     private final Scratch whole = new Scratch();
@@ -15,25 +16,33 @@ final class GatheredKeys implements KeySource {
     private INDArray allValues;
 
     /**
+     * @param asked everybody's queries
+     * @param keys everybody's keys
      * @param keyMask of all ranks' keys, {@code [batch, total time]}, or null
      * @param options of one process
      */
-    GatheredKeys(SequenceExchange exchange, Slices slices, INDArray keyMask, AttentionOptions options) {
+    GatheredKeys(SequenceExchange exchange, Slices asked, Slices keys, INDArray keyMask, AttentionOptions options) {
         this.exchange = exchange;
-        this.slices = slices;
+        this.asked = asked;
+        this.keys = keys;
         this.keyMask = keyMask;
-        this.options = options.withQueryOffset(slices.position());
+        this.options = options.withQueryOffset(asked.position());
     }
 
     @Override
     public long position() {
-        return slices.position();
+        return asked.position();
+    }
+
+    @Override
+    public long keyPosition() {
+        return keys.position();
     }
 
     @Override
     public ArrayAttention.Result forward(INDArray q, INDArray k, INDArray v) {
-        allKeys = whole.own(exchange.gather(k, slices));
-        allValues = whole.own(exchange.gather(v, slices));
+        allKeys = whole.own(exchange.gather(k, keys));
+        allValues = whole.own(exchange.gather(v, keys));
         return ArrayAttention.forward(q, allKeys, allValues, keyMask, options);
     }
 
@@ -45,8 +54,8 @@ final class GatheredKeys implements KeySource {
         try (Scratch scratch = new Scratch()) { // other ranks' queries saw these keys, and these queries saw theirs
             return new ArrayAttention.Gradients(
                     parts.dQ(),
-                    exchange.scatterSum(scratch.own(parts.dK()), slices),
-                    exchange.scatterSum(scratch.own(parts.dV()), slices));
+                    exchange.scatterSum(scratch.own(parts.dK()), keys),
+                    exchange.scatterSum(scratch.own(parts.dV()), keys));
         }
     }
 

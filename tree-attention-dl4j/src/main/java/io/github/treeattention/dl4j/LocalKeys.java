@@ -16,6 +16,11 @@ record LocalKeys(INDArray keyMask, AttentionOptions options) implements KeySourc
     }
 
     @Override
+    public long keyPosition() {
+        return 0;
+    }
+
+    @Override
     public ArrayAttention.Result forward(INDArray q, INDArray k, INDArray v) {
         return ArrayAttention.forward(q, k, v, keyMask, options);
     }

@@ -23,17 +23,21 @@ import org.nd4j.linalg.indexing.NDArrayIndex;
  */
 final class RingKeys implements KeySource {
     private final SequenceExchange exchange;
-    private final Slices slices;
+    private final Slices asked;
+    private final Slices keys;
     private final AttentionMask mask;
     private final AttentionOptions options;
 
     /**
+     * @param asked everybody's queries
+     * @param keys everybody's keys
      * @param keyMask of all ranks' keys, {@code [batch, total time]}, or null
      * @param options of one process
      */
-    RingKeys(SequenceExchange exchange, Slices slices, INDArray keyMask, AttentionOptions options) {
+    RingKeys(SequenceExchange exchange, Slices asked, Slices keys, INDArray keyMask, AttentionOptions options) {
         this.exchange = exchange;
-        this.slices = slices;
+        this.asked = asked;
+        this.keys = keys;
         this.mask = keyMask == null ? AttentionMask.NONE : AttentionMask.NONE.withKeys(visible(keyMask));
         this.options = options;
     }
@@ -50,7 +54,12 @@ final class RingKeys implements KeySource {
 
     @Override
     public long position() {
-        return slices.position();
+        return asked.position();
+    }
+
+    @Override
+    public long keyPosition() {
+        return keys.position();
     }
 
     @Override
@@ -82,14 +91,14 @@ final class RingKeys implements KeySource {
                 INDArray slopes = scratch.own(rows.stateMemory());
                 slopes.assign(0); // the loss does not read the lse
                 slopes.get(outputs(v.size(3))).assign(rows.of(dAttended));
-                List<FloatBuffer> keys = new ArrayList<>();
-                List<FloatBuffer> values = new ArrayList<>();
+                List<FloatBuffer> keySums = new ArrayList<>();
+                List<FloatBuffer> valueSums = new ArrayList<>();
                 for (int row = rows.first; row < rows.first + rows.count; row++) {
-                    keys.add(DenseFloats.of(dK, row, 1));
-                    values.add(DenseFloats.of(dV, row, 1));
+                    keySums.add(DenseFloats.of(dK, row, 1));
+                    valueSums.add(DenseFloats.of(dV, row, 1));
                 }
                 AttentionGradients sums =
-                        new AttentionGradients(DenseFloats.of(dQ, rows.first, rows.count), keys, values);
+                        new AttentionGradients(DenseFloats.of(dQ, rows.first, rows.count), keySums, valueSums);
                 rows.ring().backward(rows.inputs(), rows.state(memory), rows.state(slopes), sums);
             }
         }
@@ -106,13 +115,14 @@ final class RingKeys implements KeySource {
                 Math.toIntExact(k.size(1)),
                 Math.toIntExact(q.size(3)),
                 Math.toIntExact(v.size(3)));
-        long block = 2L * Float.BYTES * spec.kvHeads() * slices.longest() * (spec.headDim() + spec.valueDim());
-        long state = (long) Float.BYTES * spec.heads() * slices.longest() * (spec.valueDim() + 1);
+        long block = 2L * Float.BYTES * spec.kvHeads() * keys.longest() * (spec.headDim() + spec.valueDim());
+        long state = (long) Float.BYTES * spec.heads() * asked.longest() * (spec.valueDim() + 1);
         long row = Math.max(block, state);
-        slices.requireMessage(
-                "one batch row of a rank's keys, values and their gradients, or of its queries",
-                row,
-                "use more ranks or fewer heads");
+        (block > state ? keys : asked)
+                .requireMessage(
+                        "one batch row of a rank's keys, values and their gradients, or of its queries",
+                        row,
+                        "use more ranks or fewer heads");
         int batch = Math.toIntExact(q.size(0));
         int atOnce = (int) Math.max(1, Math.min(batch, exchange.message() / row));
         List<Rows> groups = new ArrayList<>();
@@ -131,7 +141,8 @@ final class RingKeys implements KeySource {
         private final int count;
 
         Rows(AttentionSpec spec, INDArray q, INDArray k, INDArray v, int first, int count) {
-            this.spec = spec.withDropout(spec.dropout().withFirstBatchRow(first));
+            this.spec =
+                    spec.dropout().isActive() ? spec.withDropout(spec.dropout().withFirstBatchRow(first)) : spec;
             this.q = q;
             this.k = k;
             this.v = v;
@@ -140,7 +151,7 @@ final class RingKeys implements KeySource {
         }
 
         RingAttention ring() {
-            return exchange.ring(spec, slices.lengths());
+            return exchange.ring(spec, asked, keys);
         }
 
         AttentionInputs inputs() {

@@ -1,13 +1,12 @@
 package io.github.treeattention.dl4j;
 
-import io.github.treeattention.samediff.AttentionOptions;
 import java.util.Map;
 import org.deeplearning4j.nn.conf.NeuralNetConfiguration;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 
 /** {@link TreeSelfAttentionLayer} at run time. */
-class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
+class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> implements Distributable {
     private static final long serialVersionUID = 1L;
 
     private final transient AttentionBlock block;
@@ -22,8 +21,8 @@ class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
         return block;
     }
 
-    /** From now on the input is a slice of the sequence, and the other ranks have the others. */
-    final void distribute(SequenceExchange with) {
+    @Override
+    public final void distribute(SequenceExchange with) {
         this.exchange = with;
     }
 
@@ -33,11 +32,7 @@ class SelfAttentionRuntime extends SequenceRuntime<AttentionPass> {
 
     @Override
     AttentionPass forward(INDArray x, INDArray keyMask, boolean training) {
-        AttentionOptions options = block.options(training, getIndex());
-        if (exchange != null && training) {
-            exchange.requireSums();
-        }
-        KeySource keys = exchange == null ? new LocalKeys(keyMask, options) : exchange.keys(x, keyMask, options);
+        KeySource keys = KeySource.of(exchange, training, x, x, keyMask, block.options(training, getIndex()));
         return new AttentionPass(block, keys, x, x, x, paramTable);
     }
 

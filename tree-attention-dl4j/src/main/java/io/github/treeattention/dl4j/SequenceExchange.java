@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
+import java.util.stream.LongStream;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
@@ -31,7 +32,7 @@ final class SequenceExchange {
     private Ring latest;
 
     /** An attention ring and what it was made for. */
-    private record Ring(AttentionSpec spec, List<Long> lengths, RingAttention attention) {}
+    private record Ring(AttentionSpec spec, List<Long> asked, List<Long> keys, RingAttention attention) {}
 
     /** For what needs no gradients. */
     SequenceExchange(Communicator communicator) {
@@ -49,20 +50,26 @@ final class SequenceExchange {
         this.message = message;
     }
 
+    int rank() {
+        return communicator.rank();
+    }
+
+    int ranks() {
+        return communicator.worldSize();
+    }
+
     /** Bytes of a message, where what must stay together allows. */
     int message() {
         return message;
     }
 
-    /** The keys of all ranks for one pass of this rank's slice. */
-    KeySource keys(INDArray x, INDArray keyMask, AttentionOptions options) {
+    /** The keys of all ranks for one pass of this rank's slice of queries, {@code [batch, features, time]}. */
+    KeySource keys(INDArray queries, INDArray keys, INDArray keyMask, AttentionOptions options) {
         Dropout own = options.dropout();
-        Slices slices = slices(x.size(0), x.size(2), keyMask != null, own.seed());
-        AttentionOptions shared = options.withDropout(Dropout.of(own.rate(), slices.seed(), own.layer()));
-        INDArray wholeMask = gatherMask(keyMask, x.size(0), slices);
-        return x.dataType() == DataType.FLOAT
-                ? new RingKeys(this, slices, wholeMask, shared)
-                : new GatheredKeys(this, slices, wholeMask, shared);
+        List<Slices> both = slices(keys.size(0), keyMask != null, own.seed(), queries.size(2), keys.size(2));
+        AttentionOptions shared =
+                options.withDropout(Dropout.of(own.rate(), both.get(0).seed(), own.layer()));
+        return new SharedKeys(this, both.get(0), both.get(1), keyMask, shared);
     }
 
     /**
@@ -78,25 +85,41 @@ final class SequenceExchange {
         }
     }
 
-    /** Ring attention over slices of these lengths; the latest one is kept, with its buffers. */
-    RingAttention ring(AttentionSpec spec, List<Long> lengths) {
-        if (latest == null || !latest.spec.equals(spec) || !latest.lengths.equals(lengths)) {
-            SequenceSplit split = SequenceSplit.contiguous(
-                    lengths.stream().mapToInt(Math::toIntExact).toArray());
-            latest = null; // its buffers may go before the next one's come
-            latest = new Ring(spec, lengths, new RingAttention(AttentionKernels.choose(), communicator, spec, split));
+    /** Ring attention over slices of these lengths; all of them have the same buffers. */
+    RingAttention ring(AttentionSpec spec, Slices asked, Slices keys) {
+        if (latest == null
+                || !latest.spec.equals(spec)
+                || !latest.asked.equals(asked.lengths())
+                || !latest.keys.equals(keys.lengths())) {
+            RingAttention attention = latest == null
+                    ? new RingAttention(AttentionKernels.choose(), communicator, spec, split(asked), split(keys))
+                    : latest.attention.with(spec, split(asked), split(keys));
+            latest = new Ring(spec, asked.lengths(), keys.lengths(), attention);
         }
         return latest.attention;
+    }
+
+    /** Bytes of the ring's buffers. */
+    long heldBytes() {
+        return latest == null ? 0 : latest.attention.heldBytes();
+    }
+
+    private static SequenceSplit split(Slices slices) {
+        return SequenceSplit.contiguous(
+                slices.lengths().stream().mapToInt(Math::toIntExact).toArray());
     }
 
     /**
      * Tells everybody what everybody holds.
      *
+     * @param times steps of this rank's slices of one sequence or more
+     * @return the slices of each of these sequences
      * @throws IllegalArgumentException if the ranks' batches differ in size
      */
-    Slices slices(long batch, long time, boolean masked, long seed) {
-        List<long[]> all = gather(batch, time, masked ? 1 : 0, seed);
-        List<Long> lengths = new ArrayList<>();
+    List<Slices> slices(long batch, boolean masked, long seed, long... times) {
+        long[] own = LongStream.concat(LongStream.of(batch, masked ? 1 : 0, seed), LongStream.of(times))
+                .toArray();
+        List<long[]> all = gather(own);
         boolean anyMask = false;
         for (int rank = 0; rank < communicator.worldSize(); rank++) {
             long[] theirs = all.get(rank);
@@ -104,10 +127,15 @@ final class SequenceExchange {
                 throw new IllegalArgumentException("every rank must bring its slice of the same batch: rank "
                         + communicator.rank() + " has " + batch + " rows, rank " + rank + " has " + theirs[0]);
             }
-            lengths.add(theirs[1]);
-            anyMask |= theirs[2] != 0;
+            anyMask |= theirs[1] != 0;
         }
-        return new Slices(lengths, communicator.rank(), anyMask, all.get(0)[3]);
+        List<Slices> slices = new ArrayList<>();
+        for (int i = own.length - times.length; i < own.length; i++) {
+            int index = i;
+            List<Long> lengths = all.stream().map(each -> each[index]).toList();
+            slices.add(new Slices(lengths, communicator.rank(), anyMask, all.get(0)[2]));
+        }
+        return slices;
     }
 
     /** {@code [batch, heads, time, size]} of every rank, side by side along the time axis. */
@@ -116,7 +144,7 @@ final class SequenceExchange {
         INDArray whole = Nd4j.createUninitialized(slice.dataType(), withTime(slice, slices.total()), 'c');
         INDArray wholeRows = rows(whole);
         eachGroup(rows, slices, (from, to, padded) -> {
-            group(padded, 0, slices.lengths().get(slices.rank())).assign(group(rows, from, to, 0, rows.size(1)));
+            group(padded, 0, slices.own()).assign(group(rows, from, to, 0, rows.size(1)));
             ByteBuffer send = ArrayMessages.encode(padded);
             ByteBuffer receive = ArrayMessages.buffer(send.remaining() * communicator.worldSize());
             communicator.allGather(send, receive);
@@ -137,7 +165,7 @@ final class SequenceExchange {
     /** This rank's slice of the sum of all ranks' arrays, {@code [batch, heads, total time, size]}. */
     INDArray scatterSum(INDArray whole, Slices slices) {
         INDArray wholeRows = rows(whole);
-        long own = slices.lengths().get(slices.rank());
+        long own = slices.own();
         INDArray sum = Nd4j.createUninitialized(whole.dataType(), withTime(whole, own), 'c');
         INDArray sumRows = rows(sum);
         eachGroup(wholeRows, slices, (from, to, padded) -> {
@@ -202,7 +230,7 @@ final class SequenceExchange {
         if (!slices.masked()) {
             return null;
         }
-        long time = slices.lengths().get(slices.rank());
+        long time = slices.own();
         INDArray own = mask == null ? Nd4j.ones(DataType.FLOAT, batch, time) : mask.castTo(DataType.FLOAT);
         return gather(own.reshape(batch, 1, time, 1), slices).reshape(batch, slices.total());
     }

@@ -40,13 +40,16 @@ import org.nd4j.linalg.dataset.api.iterator.DataSetIterator;
  * Training gives the same parameters as one process with the whole sequences, to rounding, and the same bits at every
  * rank. Slices may differ in length; masks are slices too.
  *
- * <p>{@link TreeSelfAttentionLayer}s meet the other ranks' keys and values; gradients and scores are summed over the
+ * <p>{@link TreeSelfAttentionLayer}s, {@link TreeLearnedSelfAttentionLayer}s and {@link TreeAttentionVertex}es meet the
+ * other ranks' keys and values. Learned queries are a sequence too: rank {@code r} of {@code p} asks, and gets labels for,
+ * the queries from {@code nQueries * r / p} to {@code nQueries * (r + 1) / p}, exclusive. Gradients and scores are summed over the
  * ranks before the updater sees them. Nothing of this is in the network's configuration: what is saved is the same for
  * any number of processes. Not thread-safe; a failed rank surfaces as the communicator's exception at every rank.
  */
 public final class SequenceParallel {
     private static final Set<Class<?>> LAYERS = Set.of(
             TreeSelfAttentionLayer.class,
+            TreeLearnedSelfAttentionLayer.class,
             RmsNormLayer.class,
             SwiGluLayer.class,
             DenseLayer.class,
@@ -58,6 +61,7 @@ public final class SequenceParallel {
     private static final Set<Class<?>> VERTICES = Set.of(
             InputVertex.class,
             LayerVertex.class,
+            AttentionVertexRuntime.class,
             ElementWiseVertex.class,
             MergeVertex.class,
             ScaleVertex.class,
@@ -96,6 +100,11 @@ public final class SequenceParallel {
             }
         }
         SequenceExchange exchange = distribute(network, network.getLayers(), communicator, network::getListeners);
+        for (GraphVertex vertex : network.getVertices()) {
+            if (vertex instanceof Distributable attention) {
+                attention.distribute(exchange);
+            }
+        }
         share(exchange, network.params(), network.getUpdater().getStateViewArray());
         long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount())
                 .get(0);
@@ -126,7 +135,7 @@ public final class SequenceParallel {
         SequenceExchange exchange = new SequenceExchange(
                 communicator, () -> listeners.get().stream().anyMatch(each -> GradientSum.isOf(network, each)));
         for (Layer layer : layers) {
-            if (layer instanceof SelfAttentionRuntime attention) {
+            if (layer instanceof Distributable attention) {
                 attention.distribute(exchange);
             }
         }

@@ -11,6 +11,11 @@ import java.util.List;
  * @param seed rank 0's draw
  */
 record Slices(List<Long> lengths, int rank, boolean masked, long seed) {
+    /** Steps of this rank. */
+    long own() {
+        return lengths.get(rank);
+    }
+
     /** Position of the rank's first step in the whole sequence. */
     long position() {
         return sum(lengths.subList(0, rank));

@@ -25,6 +25,11 @@ class AttentionPassTest {
         }
 
         @Override
+        public long keyPosition() {
+            return 0;
+        }
+
+        @Override
         public ArrayAttention.Result forward(INDArray q, INDArray k, INDArray v) {
             seen.addAll(List.of(q, k, v));
             throw new IllegalStateException("out of reach");

@@ -31,6 +31,7 @@ import org.nd4j.linalg.factory.Nd4j;
 import org.nd4j.linalg.learning.config.Adam;
 import org.nd4j.linalg.learning.config.IUpdater;
 import org.nd4j.linalg.learning.config.NoOp;
+import org.nd4j.linalg.learning.config.Sgd;
 
 @ExtendWith(SeededArrays.class)
 @Timeout(240)
@@ -132,6 +133,47 @@ class AttentionVertexTest {
                 .maxRelError(1e-5)
                 .minAbsoluteError(1e-8)
                 .print(GradientCheckUtil.PrintMode.FAILURES_ONLY)));
+    }
+
+    /** Fed one sequence three times, it is the self-attention layer, with all options that speak of positions. */
+    @Test
+    void shouldBeSelfAttentionOfOneSequence() {
+        AttentionSettings settings = AttentionSettings.NONE
+                .withCausal(true)
+                .withSlidingWindow(3)
+                .withRopeTheta(50)
+                .withKvHeads(1)
+                .withSoftCap(2);
+        AttentionVertex vertex = new TreeAttentionVertex.Builder()
+                .nInQueries(Nets.IN)
+                .nInKeys(Nets.IN)
+                .nInValues(Nets.IN)
+                .nHeads(2)
+                .headSize(4)
+                .nOut(8)
+                .projectInput(true)
+                .attention(settings)
+                .build();
+        ComputationGraph crossed = new ComputationGraph(Nets.base(new Sgd(0.1), WorkspaceMode.ENABLED)
+                .graphBuilder()
+                .addInputs("in")
+                .setInputTypes(InputType.recurrent(Nets.IN))
+                .addVertex("attention", vertex, "in", "in", "in")
+                .addLayer("out", Nets.output(), "attention")
+                .setOutputs("out")
+                .build());
+        crossed.init();
+        ComputationGraph self = Nets.graph(
+                new Sgd(0.1),
+                WorkspaceMode.ENABLED,
+                Nets.ours().attention(settings).build());
+        self.setParams(crossed.params());
+        INDArray[] x = {features(2, 7)};
+        INDArray[] y = {labels(2, 7)};
+        assertEquals(0, difference(self.outputSingle(x), crossed.outputSingle(x)), 1e-13);
+        self.fit(x, y);
+        crossed.fit(x, y);
+        assertEquals(0, difference(self.params(), crossed.params()), 1e-12);
     }
 
     @Test

@@ -8,10 +8,14 @@ import static io.github.treeattention.dl4j.Nets.sequence;
 import static io.github.treeattention.testkit.ArrayDifference.difference;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.github.treeattention.dl4j.TreeAttentionConversion.GradientScale;
+import io.github.treeattention.samediff.ArrayAttention;
+import io.github.treeattention.samediff.AttentionOptions;
+import io.github.treeattention.samediff.RotaryEmbedding;
 import io.github.treeattention.testkit.SeededArrays;
+import java.util.Map;
 import org.deeplearning4j.nn.conf.MultiLayerConfiguration;
 import org.deeplearning4j.nn.conf.WorkspaceMode;
 import org.deeplearning4j.nn.conf.layers.LSTM;
@@ -26,8 +30,11 @@ import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.dataset.DataSet;
 import org.nd4j.linalg.factory.Nd4j;
+import org.nd4j.linalg.indexing.INDArrayIndex;
+import org.nd4j.linalg.indexing.NDArrayIndex;
 import org.nd4j.linalg.learning.config.Adam;
 import org.nd4j.linalg.learning.config.NoOp;
+import org.nd4j.linalg.ops.transforms.Transforms;
 
 @ExtendWith(SeededArrays.class)
 @Timeout(240)
@@ -104,14 +111,105 @@ class RecurrentAttentionTest {
         Nets.assertSameGradients(stock, ours, data(4, mask(4, 4, 2, 1)), key -> 1);
     }
 
+    /** A step's query stands at the step it computes: what it may see is cut out, and turned, by hand. */
     @Test
-    void shouldPassTheGradientCheck() {
+    void shouldAskAtThePositionOfTheStepItComputes() {
+        int time = 6;
+        int window = 3;
         MultiLayerNetwork net = network(sequence(
                 new NoOp(),
                 WorkspaceMode.NONE,
-                Nets.ours().nOut(4).headSize(2).build(),
-                ours().nOut(4).headSize(2).kvHeads(1).softCap(1).scale(0.8).build()));
-        assertTrue(Nets.passesGradientCheck(net, data(4, mask(4, 4, 2, 3))));
+                ours().causal(true).slidingWindow(window).rope(50).scale(0.7).build()));
+        INDArray x = features(2, time);
+        INDArray got = net.feedForward(x, false).get(1);
+        RotaryEmbedding rope = new RotaryEmbedding(50, RotaryEmbedding.Pairs.HALVES);
+        INDArray keys = heads(x, net.getParam("0_Wk"));
+        rope.turn(keys, 0);
+        INDArray values = heads(x, net.getParam("0_Wv"));
+        INDArray last = null;
+        for (int t = 0; t < time; t++) {
+            INDArray sum = x.get(NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.point(t))
+                    .mmul(net.getParam("0_W"))
+                    .addRowVector(net.getParam("0_b"));
+            if (last != null) {
+                INDArray query = heads(last.reshape(2, 8, 1), net.getParam("0_Wq"));
+                rope.turn(query, t);
+                INDArrayIndex[] seen = {
+                    NDArrayIndex.all(),
+                    NDArrayIndex.all(),
+                    NDArrayIndex.interval(Math.max(0, t + 1 - window), t + 1),
+                    NDArrayIndex.all()
+                };
+                INDArray attended = ArrayAttention.forward(
+                                query,
+                                keys.get(seen),
+                                values.get(seen),
+                                null,
+                                AttentionOptions.defaults().withScale(0.7))
+                        .out();
+                INDArray joined = attended.permute(0, 2, 1, 3).dup('c').reshape('c', 2, 8);
+                sum.addi(joined.mmul(net.getParam("0_Wo")).mmul(net.getParam("0_RW")));
+            }
+            last = Transforms.tanh(sum);
+            assertEquals(
+                    0, difference(last, got.get(NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.point(t))), 1e-13);
+        }
+    }
+
+    private static INDArray heads(INDArray sequence, INDArray weights) {
+        try (Scratch scratch = new Scratch()) {
+            return Heads.project(Heads.rows(sequence, scratch), weights, sequence.size(0), scratch);
+        }
+    }
+
+    @Test
+    void shouldGiveStepByStepWhatTheWholeSequenceGives() {
+        MultiLayerNetwork net = network(sequence(
+                new NoOp(),
+                WorkspaceMode.ENABLED,
+                ours().causal(true)
+                        .slidingWindow(4)
+                        .kvHeads(1)
+                        .rope(50)
+                        .attentionDropout(0.3)
+                        .build()));
+        INDArray x = features(3, 9);
+        INDArray whole = net.output(x);
+        for (int[] borders : new int[][] {{0, 1, 2, 3, 9}, {0, 4, 5, 9}, {0, 9}}) {
+            net.rnnClearPreviousState();
+            for (int i = 1; i < borders.length; i++) {
+                assertSteps(whole, x, net, borders[i - 1], borders[i]);
+            }
+        }
+        net.rnnClearPreviousState();
+        assertSteps(whole, x, net, 0, 5);
+        Map<String, INDArray> state = net.rnnGetPreviousState(0);
+        MultiLayerNetwork other = net.clone();
+        other.rnnSetPreviousState(0, state);
+        net.setLayerMaskArrays(mask(2, 2, 1, 1), null);
+        assertThrows(UnsupportedOperationException.class, () -> net.rnnTimeStep(slice(x, 5, 7)));
+        net.clearLayerMaskArrays();
+        assertSteps(whole, x, net, 5, 9);
+        assertSteps(whole, x, other, 5, 9);
+        // A failed step leaves the state as it was.
+        net.rnnClearPreviousState();
+        assertSteps(whole, x, net, 0, 3);
+        assertThrows(RuntimeException.class, () -> net.rnnTimeStep(features(2, 1)));
+        assertSteps(whole, x, net, 3, 9);
+    }
+
+    private static INDArray slice(INDArray sequence, int from, int to) {
+        return sequence.get(NDArrayIndex.all(), NDArrayIndex.all(), NDArrayIndex.interval(from, to))
+                .dup();
+    }
+
+    private static void assertSteps(INDArray whole, INDArray x, MultiLayerNetwork net, int from, int to) {
+        assertEquals(0, difference(slice(whole, from, to), net.rnnTimeStep(slice(x, from, to))), 1e-13);
+    }
+
+    @Test
+    void shouldTruncateToSegments() {
+        Nets.assertTruncatesToSegments(ours().causal(true).rope(50).build());
     }
 
     @Test
