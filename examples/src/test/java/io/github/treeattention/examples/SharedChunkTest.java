@@ -21,6 +21,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class SharedChunkTest {
     private static final LlamaModel MODEL = ModelLoader.load(TestData.kjvLlama());
     private static final AttentionKernel KERNEL = AttentionKernels.named("java");
+    private static final int LAYERS = 6;
     /** What LlamaDecoderTest grants one process that reads in other chunks: float32 sums in another order. */
     private static final float ROUNDING = 2e-5f;
 
@@ -45,20 +46,44 @@ class SharedChunkTest {
         }
     }
 
-    /** Every layer: keys and values to all, queries to all, states back; at the end the rows of the residual stream. */
+    /** Queries against a longer past, keys where there are fewer of them, and each where it was asked for. */
     @Test
     void shouldSendWhatTheFormulaSays() throws Exception {
-        int rows = 23; // of 90 on 4 ranks
-        long layer = 2 * 64 + 128 + 4 * (32 + 1); // keys and values, queries, states of one token
-        long wanted = 3L * rows * (6 * layer + 128) * Float.BYTES;
-        for (long sent : Ranks.run(4, member -> {
-            try (LlamaDecoder decoder = decoder(member, 90, Prefill.QUERIES)) {
+        int all = PROMPT.length;
+        assertEquals(queriesMove(all), sent(all, Prefill.QUERIES));
+        assertEquals(keysMove(60, 60) + keysMove(30, 90), sent(60, Prefill.KEYS));
+        // 60 tokens first: 4 x 65 floats of a query and state against 128 of a key and value; then 30, against all 90
+        // keys
+        assertEquals(keysMove(60, 60) + queriesMove(30), sent(60, Prefill.AUTO));
+    }
+
+    /** Of each of 4 ranks, the same. */
+    private static long sent(int chunk, Prefill prefill) throws Exception {
+        List<Long> sent = Ranks.run(4, member -> {
+            try (LlamaDecoder decoder = decoder(member, chunk, prefill)) {
                 decoder.prefill(PROMPT, ProgressListener.NONE);
                 return member.traffic().payloadBytes();
             }
-        })) {
-            assertEquals(wanted, sent);
-        }
+        });
+        assertEquals(List.of(sent.get(0), sent.get(0), sent.get(0), sent.get(0)), sent);
+        return sent.get(0);
+    }
+
+    /** Every layer: keys and values to all, queries to all, states back; at the end the rows of the residual stream. */
+    private static long queriesMove(int tokens) {
+        long layer = 2 * 64 + 128 + 4 * (32 + 1); // keys and values, queries, states of one token
+        return 3L * rows(tokens) * (LAYERS * layer + 128) * Float.BYTES;
+    }
+
+    /** Every layer: keys and values to all, then every shard round the ring: its length, its table and its pages of 8. */
+    private static long keysMove(int tokens, int keys) {
+        long pages = (keys + 31L) / 32; // of each rank
+        long message = 8 + 8 + pages * (16 + 8 * 128 * Float.BYTES);
+        return 3L * (rows(tokens) * (LAYERS * 128L + 128) * Float.BYTES + LAYERS * message);
+    }
+
+    private static long rows(int tokens) {
+        return (tokens + 3L) / 4;
     }
 
     /** The logits after each token of the prompt, then after the whole of it again, then after one more token. */

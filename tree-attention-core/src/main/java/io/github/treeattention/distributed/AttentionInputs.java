@@ -41,6 +41,11 @@ public record AttentionInputs(
         requireDirect("values", values);
         Objects.requireNonNull(mask, "mask");
         documentStarts = List.copyOf(documentStarts);
+        for (int d = 0; d < documentStarts.size(); d++) { // here, so that a rank without queries refuses them as well
+            if (d == 0 ? documentStarts.get(0) != 0 : documentStarts.get(d) <= documentStarts.get(d - 1)) {
+                throw new IllegalArgumentException("documents must begin at 0 and ascend: got " + documentStarts);
+            }
+        }
         if (!documentStarts.isEmpty() && mask.ranges().isPresent()) {
             throw new IllegalArgumentException(
                     "documents are ranges of keys, and a mask has one set of them: want documentStarts or ranges, got both");
@@ -59,9 +64,10 @@ public record AttentionInputs(
 
     /**
      * The same as packed documents: a query sees keys of its own document only, and the ring ends after the last hop that
-     * any rank needs for that.
+     * any rank needs for that. All ranks must give the same starts: ranks that disagree make different numbers of hops, and
+     * those that wait for more end with a {@link io.github.treeattention.collective.CollectiveException} at the deadline.
      *
-     * @throws IllegalArgumentException if the mask has ranges
+     * @throws IllegalArgumentException if the mask has ranges, or the starts do not begin at 0 and ascend
      */
     public AttentionInputs withDocuments(long... newDocumentStarts) {
         return new AttentionInputs(

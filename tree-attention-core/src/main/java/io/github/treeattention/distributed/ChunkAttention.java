@@ -27,7 +27,8 @@ import java.util.Objects;
  * former and {@code (p - 1) / p * keys * kvHeads * (headDim + valueDim) * type.bytes()}, and page tables, for the latter:
  * against a long past queries are cheap.
  *
- * <p>All ranks call it in the same order with queries of one shape. Buffers are kept from call to call. Not thread-safe.
+ * <p>All ranks call it in the same order with queries of one shape. Buffers are kept from call to call,
+ * of the largest chunk so far. Not thread-safe.
  */
 public final class ChunkAttention {
     private final AttentionKernel kernel;

@@ -4,7 +4,6 @@ import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
-import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.ByteBuffer;
@@ -64,7 +63,7 @@ public final class RingDecode implements DistributedAttention {
                 kernel.partial(spec, queries, here, states.get(Math.floorMod(rank - hop, worldSize)));
                 if (exchange != null) {
                     exchange.finish();
-                    here = ShardMessage.decode(incoming, shards);
+                    here = ShardMessage.decode(incoming, shards, Math.floorMod(rank - 1, worldSize));
                     ByteBuffer arrived = incoming;
                     incoming = outgoing;
                     outgoing = arrived;
@@ -97,15 +96,7 @@ public final class RingDecode implements DistributedAttention {
         outgoingLength.putLong(0, outgoing.remaining());
         communicator.sendRecv(outgoingLength, next, incomingLength, previous);
         long length = incomingLength.getLong(0);
-        if (!ShardMessage.canHave(length, like)) {
-            throw new CollectiveException(
-                    previous,
-                    "",
-                    "ring decode",
-                    0,
-                    "a shard of one layer is whole pages of at most 2 GiB, and it announces " + length + " bytes",
-                    null);
-        }
+        ShardMessage.requireLength(length, like, previous);
         if (incoming.capacity() < length) {
             incoming = buffer((int) length);
         }

@@ -5,7 +5,6 @@ import io.github.treeattention.attention.AttentionState;
 import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvLayout;
 import io.github.treeattention.cache.KvShard;
-import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Communicator;
 import io.github.treeattention.kernel.AttentionKernel;
 import java.nio.ByteBuffer;
@@ -53,7 +52,8 @@ final class RingDecodeReference implements DistributedAttention {
         expand(spec, shards);
         for (int hop = 0; hop < worldSize; hop++) {
             int holder = Math.floorMod(rank - hop, worldSize);
-            kernel.partial(expanded, queries, decode(shards, spec.heads()), states.get(holder));
+            int from = hop == 0 ? rank : Math.floorMod(rank - 1, worldSize);
+            kernel.partial(expanded, queries, decode(shards, spec.heads(), from), states.get(holder));
             if (hop < worldSize - 1) {
                 pass(spec, shards);
                 communicator.barrier();
@@ -66,16 +66,15 @@ final class RingDecodeReference implements DistributedAttention {
     /** Each key/value head's rows once for every query head that reads them. */
     private void expand(AttentionSpec spec, List<KvShard> shards) {
         long pages = shards.stream().mapToLong(KvShard::pageCount).sum();
-        here.places = fit(here.places, shards.size() * (long) Long.BYTES + pages * 2 * Long.BYTES);
+        here.places = fit(here.places, ShardPlaces.bytes(shards));
+        ShardPlaces.write(shards, here.places);
         KvLayout layout = shards.get(0).layout();
         int keyRows = layout.pageSize() * layout.headDim() * layout.type().bytes();
         int valueRows = layout.pageSize() * layout.valueDim() * layout.type().bytes();
         here.keys = fit(here.keys, pages * spec.heads() * keyRows);
         here.values = fit(here.values, pages * spec.heads() * valueRows);
         for (KvShard shard : shards) {
-            here.places.putLong(shard.pageCount());
             for (int page = 0; page < shard.pageCount(); page++) {
-                here.places.putLong(shard.start(page)).putLong(shard.length(page));
                 for (int head = 0; head < spec.heads(); head++) {
                     int kvHead = head / spec.groupSize();
                     here.keys.put(shard.keyPage(page).slice(shard.keyOffset() + kvHead * keyRows, keyRows));
@@ -116,43 +115,43 @@ final class RingDecodeReference implements DistributedAttention {
         long counts = like.size() * (long) Long.BYTES;
         long pages = (lengths.getLong(0) - counts) / (2 * Long.BYTES);
         long keyRows = (long) layout.pageSize() * layout.type().bytes() * spec.heads();
-        if (pages < 0
-                || pages > Integer.MAX_VALUE / (2 * Long.BYTES)
-                || lengths.getLong(0) != counts + pages * 2 * Long.BYTES
-                || lengths.getLong(8) != pages * keyRows * layout.headDim()
-                || lengths.getLong(16) != pages * keyRows * layout.valueDim()) {
-            throw new CollectiveException(
-                    from,
-                    "",
-                    "ring decode",
-                    0,
-                    "a shard is whole pages, and it announces " + lengths.getLong(0) + ", " + lengths.getLong(8)
-                            + " and " + lengths.getLong(16) + " bytes of places, keys and values",
-                    null);
-        }
+        ShardPlaces.require(
+                pages >= 0
+                        && pages <= Integer.MAX_VALUE / (2 * Long.BYTES)
+                        && lengths.getLong(0) == counts + pages * 2 * Long.BYTES
+                        && lengths.getLong(8) == pages * keyRows * layout.headDim()
+                        && lengths.getLong(16) == pages * keyRows * layout.valueDim(),
+                from,
+                "a shard is whole pages, and it announces " + lengths.getLong(0) + ", " + lengths.getLong(8) + " and "
+                        + lengths.getLong(16) + " bytes of places, keys and values");
     }
 
     /** The expanded shards that are here, as views. */
-    private List<KvShard> decode(List<KvShard> like, int heads) {
-        ByteBuffer places = here.places.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+    private List<KvShard> decode(List<KvShard> like, int heads, int from) {
+        ByteBuffer in = here.places.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+        ShardPlaces places = ShardPlaces.read(in, like, from);
         KvLayout one = like.get(0).layout();
         KvLayout layout = new KvLayout(1, heads, one.headDim(), one.valueDim(), one.type(), one.pageSize());
         int keyBytes = layout.valueOffset(0);
         int valueBytes = layout.pageBytes() - keyBytes;
+        ShardPlaces.require(
+                in.remaining() == 0 && here.keys.remaining() == (long) places.pages() * keyBytes,
+                from,
+                "it has places of " + places.pages() + " pages, and " + here.keys.remaining() + " bytes of keys");
         List<KvShard> shards = new ArrayList<>();
         for (int row = 0, before = 0; row < like.size(); row++) {
-            int pages = Math.toIntExact(places.getLong());
-            long[] starts = new long[pages];
-            int[] lengths = new int[pages];
             List<ByteBuffer> keys = new ArrayList<>();
             List<ByteBuffer> values = new ArrayList<>();
-            for (int page = 0; page < pages; page++, before++) {
-                starts[page] = places.getLong();
-                lengths[page] = Math.toIntExact(places.getLong());
+            for (int page = 0; page < places.starts().get(row).length; page++, before++) {
                 keys.add(view(here.keys, before, keyBytes));
                 values.add(view(here.values, before, valueBytes));
             }
-            shards.add(KvShard.ofPages(layout, keys, values, starts, lengths));
+            shards.add(KvShard.ofPages(
+                    layout,
+                    keys,
+                    values,
+                    places.starts().get(row),
+                    places.lengths().get(row)));
         }
         return shards;
     }

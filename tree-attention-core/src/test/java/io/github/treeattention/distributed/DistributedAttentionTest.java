@@ -33,6 +33,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -153,13 +154,18 @@ class DistributedAttentionTest {
             ByteBuffer message = ShardMessage.encode(shards, ByteBuffer.allocate(0));
             assertEquals(
                     shards.get(0).totalLength(),
-                    ShardMessage.decode(message, shards).get(0).totalLength());
+                    ShardMessage.decode(message, shards, 3).get(0).totalLength());
 
-            refused(message.duplicate().limit(message.limit() - 1), shards);
-            refused(message.duplicate().limit(7), shards);
-            refused(copy(message).putLong(0, -1), shards);
-            refused(copy(message).putLong(0, Long.MAX_VALUE), shards);
-            refused(copy(message).putLong(0, 16), shards); // a page less than there are
+            refused("its pages take", message.duplicate().limit(message.limit() - 1), shards);
+            refused("it ends in its header", message.duplicate().limit(7), shards);
+            refused("it announces -1 pages", copy(message).putLong(0, -1), shards);
+            refused("it announces 9223372036854775807 pages", copy(message).putLong(0, Long.MAX_VALUE), shards);
+            refused("its pages take", copy(message).putLong(0, 16), shards); // a page less than there are
+            refused("one of its has 0", copy(message).putLong(16, 0), shards);
+            refused("one of its has 4294967297", copy(message).putLong(16, (1L << 32) + 1), shards);
+            refused("one that starts at -1", copy(message).putLong(8, -1), shards);
+            refused("one that starts at 9223372036854775807", copy(message).putLong(8, Long.MAX_VALUE), shards);
+            refused("one that starts at 0 comes after", copy(message).putLong(24, 0), shards); // the second page
         }
     }
 
@@ -190,8 +196,37 @@ class DistributedAttentionTest {
         }
     }
 
-    private static void refused(ByteBuffer message, List<KvShard> shards) {
-        assertThrows(IllegalStateException.class, () -> ShardMessage.decode(message, shards));
+    /** Lengths that shards have, and places that no page has: the reference form, whose keys and places come apart. */
+    @Test
+    void shouldNameThePeerWhosePlacesAreWrong() {
+        AtomicInteger call = new AtomicInteger();
+        Communicator liar = (Communicator) Proxy.newProxyInstance(
+                getClass().getClassLoader(), new Class<?>[] {Communicator.class}, (proxy, method, args) -> {
+                    if (method.getName().equals("sendRecv")) {
+                        ByteBuffer send = (ByteBuffer) args[0];
+                        ByteBuffer receive = (ByteBuffer) args[2];
+                        receive.put(0, send, send.position(), send.remaining());
+                        if (call.incrementAndGet() == 2) { // lengths, places, keys, values
+                            receive.putLong(16, 0);
+                        }
+                    }
+                    return switch (method.getName()) {
+                        case "worldSize" -> 2;
+                        case "rank" -> 0;
+                        default -> null;
+                    };
+                });
+        CollectiveException failure =
+                assertThrows(CollectiveException.class, () -> attend(liar, KvType.F32, RingDecode::reference));
+        assertEquals(1, failure.failedRank());
+        assertTrue(failure.getMessage().contains("one of its has 0"), failure.getMessage());
+    }
+
+    private static void refused(String why, ByteBuffer message, List<KvShard> shards) {
+        CollectiveException failure =
+                assertThrows(CollectiveException.class, () -> ShardMessage.decode(message, shards, 3));
+        assertEquals(3, failure.failedRank());
+        assertTrue(failure.getMessage().contains(why), failure.getMessage());
     }
 
     private static ByteBuffer copy(ByteBuffer message) {
