@@ -1,13 +1,17 @@
 #!/bin/sh
 # All-reduces between hosts, played by network namespaces of this machine, with a delay on every way between them: by each
-# algorithm, with the bytes that leave the first host's interface. Needs root, the command ip, /dev/net/tun and a C++ compiler.
-# usage: examples/src/bench/hosts/bench.sh [HOSTS] [DELAY_MICROSECONDS] [block|turns] [TRANSPORT]
+# algorithm, with the bytes that leave the first host's interface. Needs root, the commands ip and tc, /dev/net/tun and a C++ compiler.
+# usage: examples/src/bench/hosts/bench.sh [HOSTS] [DELAY_MICROSECONDS] [RATE] [TRANSPORT] [block|turns|both]
+#   RATE: of each host's way out, as tc takes it (100mbit, 1gbit), by a token bucket (tbf) smaller than a message; or none
 #   block: ranks 0 and 1 on the first host, 2 and 3 on the second, ...; turns: rank r on host r mod HOSTS
+# Without arguments: 2 hosts, 1000 us, 1gbit, tcp, both placements one after the other.
 set -eu
 hosts=${1:-2}
 delay=${2:-1000}
-placement=${3:-block}
+rate=${3:-1gbit}
 transport=${4:-tcp}
+placements=${5:-both}
+[ "$placements" != both ] || placements="block turns"
 here=$(cd "$(dirname "$0")" && pwd)
 home=$(cd "$here/../../../.." && pwd)
 name=tb$$
@@ -42,6 +46,7 @@ for host in $(seq 0 $((hosts - 1))); do
     ip -n "$net" addr add "10.78.0.$((host + 1))/24" dev "$dev"
     ip -n "$net" link set "$dev" mtu 1500 txqueuelen 5000 up
     ip -n "$net" link set lo up
+    [ "$rate" = none ] || ip netns exec "$net" tc qdisc add dev "$dev" root tbf rate "$rate" burst 4kb latency 400ms
     names="$names${names:+,}10.78.0.$((host + 1)):2"
     for rank in $(seq 0 $((2 * hosts - 1))); do
         [ $((rank % hosts)) -ne "$host" ] || echo "$rank 10.78.0.$((host + 1))" >> "$work/turns"
@@ -54,12 +59,14 @@ exec ip netns exec "$name-\$((\${2##*.} - 1))" sh -c "\$3"
 END
 chmod +x "$work/ssh"
 
-if [ "$placement" = turns ]; then
-    where="--rank-file $work/turns"
-else
-    where="--hosts $names"
-fi
-echo "$hosts hosts x 2 ranks, $placement, $delay us each way, $transport:"
-# shellcheck disable=SC2086
-ip netns exec "$name-0" "$home/treeattn" launch --transport "$transport" --ssh "$work/ssh -q" $where \
-    --jvm-flag=-Xmx128m -- io.github.treeattention.examples.bench.HostsRank "$name"0
+for placement in $placements; do
+    if [ "$placement" = turns ]; then
+        where="--rank-file $work/turns"
+    else
+        where="--hosts $names"
+    fi
+    echo "$hosts hosts x 2 ranks, $placement, $delay us each way, rate $rate, $transport:"
+    # shellcheck disable=SC2086
+    ip netns exec "$name-0" "$home/treeattn" launch --transport "$transport" --ssh "$work/ssh -q" $where \
+        --jvm-flag=-Xmx128m -- io.github.treeattention.examples.bench.HostsRank "$name"0
+done

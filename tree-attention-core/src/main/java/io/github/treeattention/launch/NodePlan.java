@@ -41,6 +41,21 @@ record NodePlan(
     private static final int MAX_TEXT = 16 << 20;
     private static final int MAX_ENTRIES = 1 << 16;
     private static final int MAX_INPUT = 1 << 30;
+    private static final int MAX_RANKS = 1 << 16;
+
+    NodePlan {
+        check("worldSize", worldSize, 1, MAX_RANKS);
+        check("localWorldSize", localWorldSize, 1, worldSize);
+        check("node", node, 0, worldSize - 1);
+        check("masterPort", masterPort, 1, 0xFFFF);
+        check("gracePeriod in ms", gracePeriod.toMillis(), 0, Long.MAX_VALUE);
+    }
+
+    private static void check(String name, long value, long least, long most) {
+        if (value < least || value > most) {
+            throw new IllegalArgumentException(name + " must be " + least + ".." + most + ": got " + value);
+        }
+    }
 
     /** Bytes of shared memory that this host needs. */
     long neededBytes() {
@@ -69,7 +84,16 @@ record NodePlan(
         out.flush();
     }
 
+    /** @throws ProtocolException if it is none */
     static NodePlan read(DataInputStream in) throws IOException {
+        try {
+            return readUnchecked(in);
+        } catch (IllegalArgumentException e) {
+            throw new ProtocolException("malformed plan of a host: " + e.getMessage());
+        }
+    }
+
+    private static NodePlan readUnchecked(DataInputStream in) throws IOException {
         return new NodePlan(
                 readText(in),
                 in.readInt(),

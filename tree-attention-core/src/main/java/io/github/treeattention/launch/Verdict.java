@@ -24,6 +24,7 @@ final class Verdict {
      */
     record Rhythm(Duration interval, Duration limit, boolean reforms) {
         private static final int LENGTH = 8 + 8 + 1;
+        private static final long MOST_MILLIS = Duration.ofDays(1).toMillis();
 
         byte[] encode() {
             return ByteBuffer.allocate(LENGTH)
@@ -38,7 +39,13 @@ final class Verdict {
                 throw new ProtocolException("ACCEPTED must have " + LENGTH + " bytes: got " + payload.length);
             }
             ByteBuffer in = ByteBuffer.wrap(payload);
-            return new Rhythm(Duration.ofMillis(in.getLong()), Duration.ofMillis(in.getLong()), in.get() != 0);
+            long interval = in.getLong();
+            long limit = in.getLong();
+            if (interval < 1 || limit <= interval || limit > MOST_MILLIS) {
+                throw new ProtocolException("heartbeats must come every 1 ms or more, and sooner than their limit of at"
+                        + " most a day: got every " + interval + " ms, limit " + limit + " ms");
+            }
+            return new Rhythm(Duration.ofMillis(interval), Duration.ofMillis(limit), in.get() != 0);
         }
     }
 

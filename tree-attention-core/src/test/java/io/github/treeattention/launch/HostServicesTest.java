@@ -18,10 +18,7 @@ import org.junit.jupiter.api.Timeout;
 class HostServicesTest {
 
     private static RankEnvironment environment() throws Exception {
-        int port;
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            port = socket.getLocalPort();
-        }
+        int port = FreePorts.next();
         return RankEnvironment.from(new HashMap<>(Map.of(
                 "RANK", "0",
                 "WORLD_SIZE", "2",

@@ -240,6 +240,36 @@ class ReformTest {
         }
     }
 
+    /** What ranks said of each other in an epoch is forgotten with it. */
+    @Test
+    void shouldNotBlameARankForWhatWasSaidOfItBefore() throws Exception {
+        try (ControlPlane plane = plane(3)) {
+            List<ControlConnection> ranks = plane.joinAll();
+            assertEquals(2, report(ranks, 0, 2).failedRank());
+            List<Future<ProcessGroup>> next = ranks.stream()
+                    .map(rank -> reform(rank, Reform.SHRINK, PATIENT))
+                    .toList();
+            for (Future<ProcessGroup> one : next) {
+                assertEquals(3, one.get(20, TimeUnit.SECONDS).worldSize());
+            }
+            assertEquals(0, report(ranks, 1, 0).failedRank());
+        }
+    }
+
+    /** A call of one rank has failed, and it blames another. All have heard the verdict when this returns. */
+    private static CollectiveException report(List<ControlConnection> ranks, int reporter, int blamed)
+            throws Exception {
+        List<CompletableFuture<ControlPlane.Heard>> heard =
+                ranks.stream().map(ControlPlane::heard).toList();
+        CollectiveException noticed = new CollectiveException(blamed, "", "barrier", 1, "nothing came", null);
+        ControlConnection rank = ranks.get(reporter);
+        CollectiveException verdict = rank.report(rank.epoch(), noticed);
+        for (CompletableFuture<ControlPlane.Heard> one : heard) {
+            one.get(20, TimeUnit.SECONDS);
+        }
+        return verdict;
+    }
+
     @Test
     void shouldRefuseARequestOfAnOldEpoch() throws Exception {
         try (ControlPlane plane = plane(2)) {

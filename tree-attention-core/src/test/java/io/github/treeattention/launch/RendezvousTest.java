@@ -7,10 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.ProcessGroup;
-import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
-import java.net.ServerSocket;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -49,7 +47,7 @@ class RendezvousTest {
 
     @Test
     void shouldWaitForACoordinatorThatStartsLater() throws Exception {
-        int port = freePort();
+        int port = FreePorts.next();
         RankEnvironment environment = ControlPlane.environment(0, 1, ControlPlane.TOKEN, port);
         CompletableFuture<ControlConnection> joining = CompletableFuture.supplyAsync(
                 () -> ControlConnection.join(environment, ControlPlane.hello(environment, Map.of()), FAST));
@@ -200,12 +198,6 @@ class RendezvousTest {
         assertEquals(
                 "the coordinator must listen on a loopback address, or have a token: got /0.0.0.0:0 and no token",
                 refusal.getMessage());
-    }
-
-    private static int freePort() throws IOException {
-        try (ServerSocket probe = new ServerSocket(0)) {
-            return probe.getLocalPort();
-        }
     }
 
     private static CollectiveException refusal(Future<ControlConnection> join) throws Exception {

@@ -7,8 +7,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.treeattention.collective.Token;
 import java.io.BufferedReader;
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -31,7 +29,7 @@ class SchedulerTest {
     private Path directory;
 
     private void start(String... arguments) throws IOException {
-        String port = Integer.toString(freePort());
+        String port = Integer.toString(FreePorts.next());
         String token = Token.random();
         for (int rank = 0; rank < RANKS; rank++) {
             ProcessBuilder builder = new ProcessBuilder(JavaCommand.of(
@@ -49,12 +47,6 @@ class SchedulerTest {
             environment.put("TREEATTN_TOKEN", token);
             directory = RankEnvironment.from(environment).aeronDirectory().getParent();
             ranks.add(builder.redirectErrorStream(true).start());
-        }
-    }
-
-    private static int freePort() throws IOException {
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            return socket.getLocalPort();
         }
     }
 

@@ -10,7 +10,6 @@ import io.github.treeattention.launch.LaunchFailure.Kind;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
-import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -243,7 +242,7 @@ class SeveralHostsTest {
 
     @Test
     void shouldRunAsOneLauncherPerHostOverTcpAlone() throws Exception {
-        InetSocketAddress master = new InetSocketAddress(InetAddress.getLoopbackAddress(), freePort());
+        InetSocketAddress master = new InetSocketAddress(InetAddress.getLoopbackAddress(), FreePorts.next());
         jobId = OneOfSeveral.jobId("a secret of both", "127.0.0.1", master.getPort());
         List<CompletableFuture<LaunchResult>> results = new ArrayList<>();
         for (int node = 0; node < 2; node++) {
@@ -263,11 +262,5 @@ class SeveralHostsTest {
         assertEquals(List.of(0), results.get(1).get(60, TimeUnit.SECONDS).exitCodes(), transcript::toString);
         transcript.await("2 hosts", 3);
         assertFalse(transcript.toString().contains("failed"), transcript::toString);
-    }
-
-    private static int freePort() throws IOException {
-        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-            return socket.getLocalPort();
-        }
     }
 }

@@ -13,6 +13,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
@@ -48,11 +49,18 @@ public final class HostsRank {
         this.counter = counter;
     }
 
-    /** Calls of one algorithm: their times, and what has left the first host meanwhile. */
+    /** Calls of one algorithm: their times, and what has left the first host meanwhile, and of it what ranks sent. */
     private static final class Calls {
         private final long[] nanos;
         private int count;
         private long bytes;
+        private long payload;
+
+        double millis(double quantile) {
+            long[] sorted = Arrays.copyOf(nanos, count);
+            Arrays.sort(sorted);
+            return sorted[(int) (quantile * count)] / 1e6;
+        }
 
         Calls(int most) {
             nanos = new long[most];
@@ -72,6 +80,7 @@ public final class HostsRank {
             session.communicator().barrier();
             if (session.communicator().rank() == 0) {
                 measured.forEach(HostsRank::print);
+                rank.compare(measured);
             }
         }
     }
@@ -84,6 +93,7 @@ public final class HostsRank {
                 Calls of = measured.computeIfAbsent(algorithm, unused -> new Calls(TURNS * MOST_CALLS_PER_TURN));
                 ranks.barrier();
                 long before = sent();
+                long payloadBefore = payload();
                 for (int call = 0; call < calls; call++) {
                     long start = System.nanoTime();
                     ranks.allReduce(state.bytes(), merge, algorithm);
@@ -93,6 +103,7 @@ public final class HostsRank {
                 }
                 if (turn >= 0) {
                     of.bytes += sent() - before;
+                    of.payload += sumOfFirstHost(payload() - payloadBefore);
                 }
             }
         }
@@ -106,7 +117,7 @@ public final class HostsRank {
             ranks.allReduce(state.bytes(), merge, algorithm);
         }
         double seconds = (System.nanoTime() - start) / 3e9;
-        ByteBuffer count = ByteBuffer.allocateDirect(Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer count = buffer(Integer.BYTES);
         count.putInt(0, (int) Math.max(5, Math.min(MOST_CALLS_PER_TURN, SECONDS_PER_TURN / seconds)));
         ranks.broadcast(count, 0);
         return count.getInt(0);
@@ -117,15 +128,62 @@ public final class HostsRank {
         return Files.exists(counter) ? Long.parseLong(Files.readString(counter).strip()) : 0;
     }
 
+    /** That this rank has handed to links to other hosts. */
+    private long payload() {
+        return ranks.statistics().otherHostBytes();
+    }
+
+    private long sumOfFirstHost(long own) {
+        ByteBuffer mine = buffer(Long.BYTES).putLong(0, own);
+        ByteBuffer all = buffer(Long.BYTES * ranks.worldSize());
+        ranks.allGather(mine, all);
+        long sum = 0;
+        for (int rank = 0; rank < ranks.worldSize(); rank++) {
+            sum += ranks.group().host(rank).equals(ranks.group().host(0)) ? all.getLong(Long.BYTES * rank) : 0;
+        }
+        return sum;
+    }
+
+    private static ByteBuffer buffer(int length) {
+        return ByteBuffer.allocateDirect(length).order(ByteOrder.LITTLE_ENDIAN);
+    }
+
     private static void print(AllReduceAlgorithm algorithm, Calls calls) {
-        long[] sorted = Arrays.copyOf(calls.nanos, calls.count);
-        Arrays.sort(sorted);
         System.out.printf(
-                "%-19s p50 %7.2f ms  p90 %7.2f ms  %6.1f KB a call left the first host  (%d calls)%n",
-                algorithm.name().toLowerCase(Locale.ROOT),
-                sorted[calls.count / 2] / 1e6,
-                sorted[calls.count * 9 / 10] / 1e6,
-                calls.bytes / 1000.0 / calls.count,
+                Locale.ROOT,
+                "%-19s p50 %7.2f ms  p99 %7.2f ms  left the first host a call: payload %8.1f bytes, at its interface"
+                        + " %8.1f  (%d calls)%n",
+                name(algorithm),
+                calls.millis(0.5),
+                calls.millis(0.99),
+                (double) calls.payload / calls.count,
+                (double) calls.bytes / calls.count,
                 calls.count);
+    }
+
+    private static String name(AllReduceAlgorithm algorithm) {
+        return algorithm.name().toLowerCase(Locale.ROOT);
+    }
+
+    /** Two-level: its bytes beside the formula, its time beside the best of the others. */
+    private void compare(Map<AllReduceAlgorithm, Calls> measured) {
+        int hosts = (int) ranks.group().hosts().stream().distinct().count();
+        int messages = Integer.numberOfTrailingZeros(hosts);
+        Calls twoLevel = measured.get(AllReduceAlgorithm.TWO_LEVEL);
+        if (Integer.bitCount(hosts) == 1) {
+            System.out.printf(
+                    "two_level by its formula: %d message%s of %d bytes a call%n",
+                    messages, messages == 1 ? "" : "s", state.bytes().remaining());
+        }
+        AllReduceAlgorithm best = measured.keySet().stream()
+                .filter(algorithm -> algorithm != AllReduceAlgorithm.TWO_LEVEL)
+                .min(Comparator.comparingDouble(
+                        algorithm -> measured.get(algorithm).millis(0.5)))
+                .orElseThrow();
+        System.out.printf(
+                Locale.ROOT,
+                "two_level is %.2f times as fast as %s, the best of the others%n",
+                measured.get(best).millis(0.5) / twoLevel.millis(0.5),
+                name(best));
     }
 }

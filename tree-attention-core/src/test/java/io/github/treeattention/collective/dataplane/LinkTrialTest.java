@@ -2,6 +2,7 @@ package io.github.treeattention.collective.dataplane;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.collective.AbortSignal;
@@ -10,6 +11,7 @@ import io.github.treeattention.collective.InProcessTransports;
 import io.github.treeattention.collective.ProcessGroup;
 import io.github.treeattention.collective.Ranks;
 import io.github.treeattention.collective.Transport;
+import io.github.treeattention.collective.TransportException;
 import io.github.treeattention.collective.dataplane.LinkTrial.Choice;
 import io.github.treeattention.collective.dataplane.LinkTrial.Times;
 import java.nio.ByteBuffer;
@@ -75,6 +77,14 @@ class LinkTrialTest {
         assertEquals(Choice.UDP_FAILS, choose(LONG, AbortSignal.NEVER, Slow::new, lastHasNone));
     }
 
+    /** Then only those two know. */
+    @Test
+    void shouldTakeTcpWhereUdpFailsWhileTheFirstTwoMeasure() throws Exception {
+        List<UnaryOperator<Transport>> firstBreaks =
+                List.of(udp -> new Breaking(udp, 20), udp -> udp, udp -> udp, udp -> udp);
+        assertEquals(Choice.UDP_FAILS, choose(SHORT, AbortSignal.NEVER, Slow::new, firstBreaks));
+    }
+
     @Test
     void shouldTakeTcpWhereUdpIsSoSlowThatTheTrialEnds() throws Exception {
         assertEquals(Choice.UDP_FAILS, choose(Duration.ofMillis(100), tcp -> tcp, udp -> new Swallowing(udp, 0)));
@@ -89,7 +99,7 @@ class LinkTrialTest {
             failed.set(true);
             return new Swallowing(udp, 0);
         };
-        CollectiveException failure = org.junit.jupiter.api.Assertions.assertThrows(
+        CollectiveException failure = assertThrows(
                 CollectiveException.class,
                 () -> choose(LONG, abort, tcp -> tcp, Collections.nCopies(HOSTS.size(), failing)));
         assertTrue(failure.getMessage().contains("gone"), failure.getMessage());
@@ -138,7 +148,7 @@ class LinkTrialTest {
 
         private void check(int peer) {
             if (HOSTS.get(peer).equals(HOSTS.get(rank))) {
-                throw new io.github.treeattention.collective.TransportException("no link to rank " + peer, null);
+                throw new TransportException("no link to rank " + peer, null);
             }
         }
 
@@ -197,6 +207,41 @@ class LinkTrialTest {
         @Override
         public boolean offer(int destination, ByteBuffer header, ByteBuffer payload) {
             return header.remaining() + payload.remaining() > longest || delegate.offer(destination, header, payload);
+        }
+
+        @Override
+        public boolean poll(int source, FrameHandler handler) {
+            return delegate.poll(source, handler);
+        }
+
+        @Override
+        public void close() {
+            delegate.close();
+        }
+    }
+
+    /** Sends so many frames, which are more than the probes need, and then nothing. */
+    private static final class Breaking implements Transport {
+        private final Transport delegate;
+        private int frames;
+
+        Breaking(Transport delegate, int frames) {
+            this.delegate = delegate;
+            this.frames = frames;
+        }
+
+        @Override
+        public int maxFrameLength() {
+            return delegate.maxFrameLength();
+        }
+
+        @Override
+        public boolean offer(int destination, ByteBuffer header, ByteBuffer payload) {
+            boolean taken = frames == 0 || delegate.offer(destination, header, payload);
+            if (taken && frames > 0) {
+                frames--;
+            }
+            return taken;
         }
 
         @Override
