@@ -261,7 +261,8 @@ METHOD(jint, copy)(JNIEnv *env, jclass, jlong device, jobject host, jint offset,
     return current.result != 0 ? current.result : to_device ? api.to_device(there, memory, count) : api.to_host(memory, there, count);
 }
 
-METHOD(jint, launch)(JNIEnv *env, jclass, jlong function, jintArray shape, jobject parameters, jint offset, jint bytes) {
+METHOD(jint, launch)
+(JNIEnv *env, jclass, jlong function, jintArray shape, jobject parameters, jint offset, jint bytes, jlong stream) {
     jint size[6];
     if (env->GetArrayLength(shape) != 6) {
         return kInvalidValue;
@@ -276,7 +277,7 @@ METHOD(jint, launch)(JNIEnv *env, jclass, jlong function, jintArray shape, jobje
     void *extra[] = {kParameterBuffer, address(env, parameters) + offset, kParameterBytes, &count, nullptr};
     const auto u = [&size](int i) { return static_cast<unsigned>(size[i]); };
     return result != 0 ? result
-                       : api.launch(handle(function), u(0), u(1), u(2), u(3), u(4), 1, u(5), nullptr, nullptr, extra);
+                       : api.launch(handle(function), u(0), u(1), u(2), u(3), u(4), 1, u(5), handle(stream), nullptr, extra);
 }
 
 METHOD(jint, synchronize0)(JNIEnv *, jclass) {

@@ -2,13 +2,15 @@ package io.github.treeattention.samediff;
 
 import java.lang.ref.Reference;
 import java.util.Arrays;
+import java.util.Optional;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.factory.Nd4j;
 
 /**
  * Exact attention on ND4J arrays, and its gradient, in memory linear in the sequence. FLOAT runs on the kernel that
- * {@link io.github.treeattention.kernel.AttentionKernels#choose()} finds, DOUBLE in plain Java with float64 sums.
+ * {@link io.github.treeattention.kernel.AttentionKernels#choose()} finds, DOUBLE in plain Java with float64 sums. Arrays of
+ * ND4J's CUDA backend are read and written in host memory, unless that kernel is one for the device (docs/cuda.md).
  *
  * <p>Shapes: {@code q [batch, heads, queries, headDim]}, {@code k [batch, kvHeads, keys, headDim]}, {@code v [batch,
  * kvHeads, keys, valueDim]}; query head {@code h} reads key/value head {@code h / (heads / kvHeads)}. Any strides, views
@@ -87,6 +89,11 @@ public final class ArrayAttention {
      * @param lse null where it is not wanted
      */
     static void forward(AttentionProblem problem, INDArray out, INDArray lse) {
+        Optional<DeviceAttention> device = DeviceAttention.of(problem);
+        if (device.isPresent()) {
+            device.get().forward(problem, out, lse);
+            return;
+        }
         DenseArray outMemory = DenseArray.ofResult(out);
         DenseArray lseMemory = DenseArray.ofResult(
                 lse != null ? lse : Nd4j.createUninitialized(out.dataType(), problem.lseShape(), 'c'));
@@ -121,6 +128,13 @@ public final class ArrayAttention {
                 DenseArray.ofResult(gradients.dQ()),
                 DenseArray.ofResult(gradients.dK()),
                 DenseArray.ofResult(gradients.dV()));
+        Optional<DeviceAttention> device = DeviceAttention.of(problem);
+        if (device.isPresent()) {
+            gradients.dK().assign(0);
+            gradients.dV().assign(0);
+            device.get().backward(problem, result, dOut, dLse, gradients);
+            return;
+        }
         try {
             if (KernelInputs.serves(problem)) {
                 gradients.dK().assign(0);

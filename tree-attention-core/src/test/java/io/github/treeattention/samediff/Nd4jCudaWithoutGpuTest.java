@@ -90,6 +90,14 @@ class Nd4jCudaWithoutGpuTest {
         assertTrue(told.endsWith("and nd4j-native, for the CPU, is not on the class path"), told);
     }
 
+    /** The calls to ND4J's allocator, against stand-ins of its interfaces: ND4J's own needs a GPU to start. */
+    @Test
+    void shouldReadyAndMarkArraysByNd4jsAllocator(@TempDir Path folder) throws Exception {
+        Ended ended = run(CudaMemoryCheck.class, true, folder.resolve("log"));
+        assertEquals(0, ended.status(), String.join("\n", ended.lines()));
+        assertTrue(ended.lines().contains("all is well"), String.join("\n", ended.lines()));
+    }
+
     /** Computes something through the operations, twice. */
     static final class Attends {
         private Attends() {}

@@ -42,8 +42,10 @@ interface CudaDriver {
      *
      * @param parameters direct, from position to limit what the kernel declares as parameters, each aligned to its size, as
      *     {@code cuLaunchKernel} takes it in {@code CU_LAUNCH_PARAM_BUFFER_POINTER}
+     * @param stream a queue that someone else made, whose work may overlap that of others but those that wait for all; 0 for the
+     *     default one
      */
-    void launch(long function, Launch launch, ByteBuffer parameters);
+    void launch(long function, Launch launch, ByteBuffer parameters, long stream);
 
     /** Waits for all launches; a kernel's failure shows here at the latest. */
     void synchronize();

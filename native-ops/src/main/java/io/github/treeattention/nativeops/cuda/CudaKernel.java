@@ -7,12 +7,17 @@ import io.github.treeattention.cache.KvShard;
 import io.github.treeattention.cache.KvType;
 import io.github.treeattention.kernel.AttentionGradients;
 import io.github.treeattention.kernel.AttentionKernel;
+import io.github.treeattention.kernel.DeviceKernel;
+import io.github.treeattention.kernel.DeviceProblem;
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
 import java.util.List;
 
-/** Attention by the kernels of the PTX in this jar. Host memory goes to the device with every call and the state comes back. */
-final class CudaKernel implements AttentionKernel {
+/**
+ * Attention by the kernels of the PTX in this jar. Host memory goes to the device with every call and the state comes back; arrays of
+ * the device are used where they lie.
+ */
+final class CudaKernel implements DeviceKernel {
     private static final int PINNED_BYTES = 4 << 20;
 
     private final CudaDriver driver;
@@ -37,31 +42,43 @@ final class CudaKernel implements AttentionKernel {
         AttentionKernel.requireMatching(spec, queries, shards, state);
         KvType type = shards.get(0).layout().type();
         try (CallMemory memory = new CallMemory(driver, pinned)) {
-            DeviceKeys keys = new DeviceKeys(memory, spec, queries, shards, null);
-            Problem problem = new Problem(memory, spec, queries, keys);
+            DeviceKeys keys = DeviceKeys.upload(memory, spec, queries, shards, null);
+            Problem problem = Problem.upload(memory, spec, queries, keys);
             LaunchPlan plan = LaunchPlan.of(device, spec, type, queries.batch(), queries.count(), keys.mostTiles);
             long result = memory.allocate((long) state.rows().capacity() * Float.BYTES);
-            if (!run(plan, memory, problem, state, result)) {
+            if (!run(plan, memory, problem, result, 0)) {
                 plan = LaunchPlan.plain(device, spec, type, queries.batch(), queries.count(), keys.mostTiles);
-                run(plan, memory, problem, state, result);
+                run(plan, memory, problem, result, 0);
             }
             memory.read(result, state.rows(), state.rows().capacity());
         }
     }
 
+    @Override
+    public synchronized void partial(AttentionSpec spec, DeviceProblem there, long state) {
+        try (CallMemory memory = new CallMemory(driver, pinned)) {
+            DeviceKeys keys = DeviceKeys.inPlace(memory, spec, there, 0, 0);
+            Problem problem = Problem.inPlace(memory, spec, there, keys);
+            LaunchPlan plan = LaunchPlan.of(device, spec, KvType.F32, there.batch(), there.queries(), keys.mostTiles);
+            run(plan, memory, problem, state, there.stream()); // no kernel for float32 needs finite values
+            driver.synchronize(); // before the call's memory goes
+        }
+    }
+
     /** False if the result is void, since the kernel cannot serve values that are not finite and there are some. */
-    private boolean run(LaunchPlan plan, CallMemory memory, Problem problem, AttentionState state, long result) {
-        long bytes = (long) state.rows().capacity() * Float.BYTES;
+    private boolean run(LaunchPlan plan, CallMemory memory, Problem problem, long result, long stream) {
+        long bytes = (long) problem.rowCount() * problem.rowLength() * Float.BYTES;
         long parts = plan.splits() == 1 ? result : memory.allocate(plan.splits() * bytes);
         FloatBuffer flag = Queries.allocate(1); // an int 0
         long notFinite = plan.needsFiniteValues() ? memory.upload(flag, 0, 1) : 0;
-        launch(plan, problem.forward(parts, notFinite, plan.splits(), plan.valueChunks()));
+        launch(plan, problem.forward(parts, notFinite, plan.splits(), plan.valueChunks()), stream);
         if (plan.splits() > 1) {
             int rows = problem.rowCount();
             Launch merge = new Launch(rows, 1, 1, 128, 1, plan.splits() * Float.BYTES);
             launch(
                     new LaunchPlan("merge", 1, 1, merge),
-                    Problem.merge(parts, result, rows, state.rowLength(), plan.splits()));
+                    Problem.merge(parts, result, rows, problem.rowLength(), plan.splits()),
+                    stream);
         }
         if (notFinite != 0) {
             memory.read(notFinite, flag, 1);
@@ -97,26 +114,73 @@ final class CudaKernel implements AttentionKernel {
             for (int i = 0; i < sums.length; i++) {
                 sums[i] = memory.upload(host[i], 0, floats[i]);
             }
-            DeviceKeys keys = new DeviceKeys(memory, spec, queries, shards, sums);
-            Problem problem = new Problem(memory, spec, queries, keys);
-            ByteBuffer parameter = problem.backward(
-                    memory.upload(state.rows(), 0, state.rows().capacity()),
-                    memory.upload(stateGradient.rows(), 0, stateGradient.rows().capacity()),
-                    sums[0],
-                    memory.allocate((long) problem.rowCount() * Float.BYTES));
+            DeviceKeys keys = DeviceKeys.upload(memory, spec, queries, shards, sums);
+            Problem problem = Problem.upload(memory, spec, queries, keys);
+            long whole = memory.upload(state.rows(), 0, state.rows().capacity());
+            long gradient =
+                    memory.upload(stateGradient.rows(), 0, stateGradient.rows().capacity());
             if (keys.mostTiles == 0) {
                 return;
             }
-            for (LaunchPlan plan : LaunchPlan.backward(spec, type, queries.batch(), queries.count(), keys.mostTiles)) {
-                launch(plan, parameter);
-            }
+            runBackward(
+                    memory, spec, type, queries.batch(), queries.count(), keys, problem, whole, gradient, sums[0], 0);
             for (int i = 0; i < sums.length; i++) {
                 memory.read(sums[i], host[i], floats[i]);
             }
         }
     }
 
-    private void launch(LaunchPlan plan, ByteBuffer parameter) {
-        driver.launch(driver.function(module, plan.kernel()), plan.launch(), parameter);
+    @Override
+    public synchronized void backward(
+            AttentionSpec spec,
+            DeviceProblem there,
+            long state,
+            long stateGradient,
+            long queryGradients,
+            long keyGradients,
+            long valueGradients) {
+        try (CallMemory memory = new CallMemory(driver, pinned)) {
+            DeviceKeys keys = DeviceKeys.inPlace(memory, spec, there, keyGradients, valueGradients);
+            if (keys.mostTiles == 0) {
+                return;
+            }
+            Problem problem = Problem.inPlace(memory, spec, there, keys);
+            runBackward(
+                    memory,
+                    spec,
+                    KvType.F32,
+                    there.batch(),
+                    there.queries(),
+                    keys,
+                    problem,
+                    state,
+                    stateGradient,
+                    queryGradients,
+                    there.stream());
+            driver.synchronize(); // before the call's memory goes
+        }
+    }
+
+    private void runBackward(
+            CallMemory memory,
+            AttentionSpec spec,
+            KvType type,
+            int batch,
+            int queries,
+            DeviceKeys keys,
+            Problem problem,
+            long state,
+            long stateGradient,
+            long queryGradients,
+            long stream) {
+        long deltas = memory.allocate((long) problem.rowCount() * Float.BYTES);
+        ByteBuffer parameter = problem.backward(state, stateGradient, queryGradients, deltas);
+        for (LaunchPlan plan : LaunchPlan.backward(spec, type, batch, queries, keys.mostTiles)) {
+            launch(plan, parameter, stream);
+        }
+    }
+
+    private void launch(LaunchPlan plan, ByteBuffer parameter, long stream) {
+        driver.launch(driver.function(module, plan.kernel()), plan.launch(), parameter, stream);
     }
 }

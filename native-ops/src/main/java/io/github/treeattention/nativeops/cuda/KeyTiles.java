@@ -5,6 +5,8 @@ import io.github.treeattention.attention.Queries;
 import io.github.treeattention.cache.KvShard;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.IntToLongFunction;
+import java.util.function.IntUnaryOperator;
 
 /**
  * The keys of one batch row cut into tiles: runs of at most a kernel's tile length that do not cross a page's end, without those
@@ -30,20 +32,43 @@ record KeyTiles(List<Tile> tiles) {
 
     /** @param length the most keys of a tile */
     static KeyTiles of(AttentionSpec spec, Queries queries, int batchRow, KvShard shard, int length) {
-        long firstQuery = queries.firstPosition(batchRow);
+        return of(
+                spec,
+                queries.firstPosition(batchRow),
+                queries.count(),
+                shard.pageCount(),
+                shard::length,
+                shard::start,
+                length);
+    }
+
+    /** Keys that lie side by side, the first at position 0. */
+    static KeyTiles of(AttentionSpec spec, long firstQuery, int queries, int keys, int length) {
+        return of(spec, firstQuery, queries, 1, page -> keys, page -> 0, length);
+    }
+
+    private static KeyTiles of(
+            AttentionSpec spec,
+            long firstQuery,
+            int queries,
+            int pages,
+            IntUnaryOperator lengths,
+            IntToLongFunction starts,
+            int length) {
         long from = spec.slidingWindow() > 0 ? firstQuery - spec.slidingWindow() + 1 : 0;
-        long to = spec.causal() ? firstQuery + queries.count() : Long.MAX_VALUE;
+        long to = spec.causal() ? firstQuery + queries : Long.MAX_VALUE;
         List<Tile> tiles = new ArrayList<>();
         int before = 0;
-        for (int page = 0; page < shard.pageCount(); page++) {
-            for (int row = 0; row < shard.length(page); row += length) {
-                int keys = Math.min(length, shard.length(page) - row);
-                long position = shard.start(page) + row;
+        for (int page = 0; page < pages; page++) {
+            int rows = lengths.applyAsInt(page);
+            for (int row = 0; row < rows; row += length) {
+                int keys = Math.min(length, rows - row);
+                long position = starts.applyAsLong(page) + row;
                 if (position < to && position + keys > from) {
                     tiles.add(new Tile(page, row, position, keys, before + row));
                 }
             }
-            before += shard.length(page);
+            before += rows;
         }
         return new KeyTiles(tiles);
     }

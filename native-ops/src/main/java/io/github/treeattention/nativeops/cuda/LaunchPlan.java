@@ -28,6 +28,20 @@ record LaunchPlan(String kernel, int splits, int valueChunks, Launch launch) {
     private static final int MOST_DECODE_SPLITS = 8192; // the merge keeps a weight for each in shared memory
     private static final int LEAST_TILES = 4; // of a split: below, the merge costs more than the split saves
     private static final double GOOD_SHARE = 0.85;
+    private static final int MOST_BLOCKS = 65_535; // on a grid's second and third axis
+
+    /** @throws IllegalArgumentException if no grid has room for the call */
+    LaunchPlan {
+        requireRoom("kvHeads", launch.gridY());
+        requireRoom("batch", launch.gridZ());
+    }
+
+    private static void requireRoom(String what, int blocks) {
+        if (blocks > MOST_BLOCKS) {
+            throw new IllegalArgumentException("the CUDA kernels take at most " + MOST_BLOCKS + " " + what + ": got "
+                    + blocks + "; split the call, or use the kernel for the CPU");
+        }
+    }
 
     /**
      * The best kernel for a call.

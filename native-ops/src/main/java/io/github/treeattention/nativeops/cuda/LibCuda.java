@@ -8,8 +8,8 @@ import java.util.Optional;
 
 /**
  * The driver that is installed with NVIDIA's kernel module, loaded at run time from {@code libcuda.so.1}. Works in the
- * context that is current in the calling thread, as ND4J's CUDA backend leaves one, else in the primary one of device 0, which
- * is the same; the legacy default stream orders its work after that of the runtime API.
+ * context that is current in the thread that asks first, as ND4J's CUDA backend leaves one, else in the primary one of device 0,
+ * which is the same, and stays in it; the legacy default stream orders its work after that of the runtime API.
  */
 final class LibCuda implements CudaDriver {
     /** System property: the driver's library, where it is not found as {@code libcuda.so.1}. */
@@ -132,14 +132,14 @@ final class LibCuda implements CudaDriver {
     }
 
     @Override
-    public void launch(long function, Launch launch, ByteBuffer parameters) {
+    public void launch(long function, Launch launch, ByteBuffer parameters, long stream) {
         requireDirect(parameters);
         int[] shape = {
             launch.gridX(), launch.gridY(), launch.gridZ(), launch.blockX(), launch.blockY(), launch.sharedBytes()
         };
         check(
                 "cuLaunchKernel with " + launch,
-                launch(function, shape, parameters, parameters.position(), parameters.remaining()));
+                launch(function, shape, parameters, parameters.position(), parameters.remaining(), stream));
     }
 
     @Override
@@ -186,7 +186,8 @@ final class LibCuda implements CudaDriver {
 
     private static native int copy(long device, ByteBuffer host, int offset, int bytes, boolean toDevice);
 
-    private static native int launch(long function, int[] shape, ByteBuffer parameters, int offset, int bytes);
+    private static native int launch(
+            long function, int[] shape, ByteBuffer parameters, int offset, int bytes, long stream);
 
     private static native int synchronize0();
 }

@@ -4,6 +4,7 @@ import io.github.treeattention.attention.AttentionMask;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.MaskTable;
 import io.github.treeattention.attention.Queries;
+import io.github.treeattention.kernel.DeviceProblem;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Optional;
@@ -14,29 +15,49 @@ final class Problem {
     static final int MERGE_BYTES = 32;
 
     private final AttentionSpec spec;
-    private final Queries queries;
+    private final int batch;
+    private final int count;
     private final DeviceKeys keys;
     private final long queryRows;
     private final long[] tables = new long[16];
 
-    Problem(CallMemory memory, AttentionSpec spec, Queries queries, DeviceKeys keys) {
+    private Problem(
+            CallMemory memory,
+            AttentionSpec spec,
+            int batch,
+            int count,
+            AttentionMask mask,
+            long queryRows,
+            DeviceKeys keys) {
         this.spec = spec;
-        this.queries = queries;
+        this.batch = batch;
+        this.count = count;
         this.keys = keys;
-        int floats = queries.batch() * queries.heads() * queries.count() * queries.headDim();
-        this.queryRows = memory.upload(queries.values(), 0, floats);
-        AttentionMask mask = queries.mask();
+        this.queryRows = queryRows;
         table(memory, 0, mask.keys());
         table(memory, 1, mask.visible());
         table(memory, 2, mask.bias());
         table(memory, 3, mask.ranges());
     }
 
+    /** Copies of queries in host memory. */
+    static Problem upload(CallMemory memory, AttentionSpec spec, Queries queries, DeviceKeys keys) {
+        int floats = queries.batch() * queries.heads() * queries.count() * queries.headDim();
+        long rows = memory.upload(queries.values(), 0, floats);
+        return new Problem(memory, spec, queries.batch(), queries.count(), queries.mask(), rows, keys);
+    }
+
+    /** Queries that lie on the device. */
+    static Problem inPlace(CallMemory memory, AttentionSpec spec, DeviceProblem problem, DeviceKeys keys) {
+        return new Problem(memory, spec, problem.batch(), problem.queries(), problem.mask(), problem.queriesAt(), keys);
+    }
+
+    /** Copies what batch rows, heads and queries of this call reach of a table, which may be a slice of a large one. */
     private void table(CallMemory memory, int index, Optional<? extends MaskTable<?>> given) {
         given.ifPresent(table -> {
             int from = table.rowIndex(0, 0, 0);
-            tables[4 * index] =
-                    memory.upload(table.values(), from, table.values().capacity() - from);
+            int end = table.rowIndex(batch - 1, spec.heads() - 1, count - 1) + table.keyCount();
+            tables[4 * index] = memory.upload(table.values(), from, end - from);
             for (int axis = 0; axis < 3; axis++) {
                 tables[4 * index + 1 + axis] = table.stride(axis);
             }
@@ -45,7 +66,12 @@ final class Problem {
 
     /** Query rows: {@code batch * heads * count}. */
     int rowCount() {
-        return queries.batch() * queries.heads() * queries.count();
+        return Math.multiplyExact(Math.multiplyExact(batch, spec.heads()), count);
+    }
+
+    /** Floats of a state's row. */
+    int rowLength() {
+        return spec.valueDim() + 1;
     }
 
     /** A forward kernel's parameter. */
@@ -68,10 +94,7 @@ final class Problem {
         for (long address : more) {
             bytes.putLong(address);
         }
-        bytes.putInt(queries.batch())
-                .putInt(spec.heads())
-                .putInt(spec.kvHeads())
-                .putInt(queries.count());
+        bytes.putInt(batch).putInt(spec.heads()).putInt(spec.kvHeads()).putInt(count);
         bytes.putInt(spec.headDim()).putInt(spec.valueDim()).putInt(splits).putInt(valueChunks);
         bytes.putInt(spec.causal() ? 1 : 0).putInt(spec.slidingWindow());
         bytes.putInt(spec.dropout().layer()).putInt(spec.dropout().firstBatchRow());

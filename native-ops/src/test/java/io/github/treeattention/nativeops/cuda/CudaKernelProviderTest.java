@@ -18,6 +18,7 @@ class CudaKernelProviderTest {
     void shouldBeFoundAndComeLast() {
         List<String> names = AttentionKernels.providers().stream()
                 .map(AttentionKernelProvider::name)
+                .filter(name -> !name.equals("simulated")) // of tests
                 .toList();
         assertEquals("cuda", names.get(names.size() - 1), names.toString());
         assertEquals("java", names.get(names.size() - 2), names.toString());

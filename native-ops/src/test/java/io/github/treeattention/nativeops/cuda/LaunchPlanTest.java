@@ -1,6 +1,7 @@
 package io.github.treeattention.nativeops.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.treeattention.attention.AttentionSpec;
@@ -12,6 +13,7 @@ import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 class LaunchPlanTest {
     private static final CudaDevice A100 = new CudaDevice("A100", 80, 108, 163 << 10);
@@ -106,6 +108,27 @@ class LaunchPlanTest {
                 assertTrue(share >= 0.85 * best, what + ", " + other + " is busier");
             }
         }
+    }
+
+    /** A grid's second and third axis end at 65,535 blocks. */
+    @Test
+    void shouldRefuseWhatNoGridHasRoomFor() {
+        AttentionSpec most = AttentionSpec.of(65_535, 65_535, 64);
+        assertEquals(
+                65_535, LaunchPlan.of(A100, most, KvType.F32, 1, 1, 9).launch().gridY());
+        AttentionSpec heads = AttentionSpec.of(65_536, 65_536, 64);
+        AttentionSpec rows = AttentionSpec.of(2, 2, 64);
+        for (int queries : new int[] {1, 100}) {
+            refused("kvHeads: got 65536", () -> LaunchPlan.of(A100, heads, KvType.F16, 1, queries, 9));
+            refused("batch: got 65536", () -> LaunchPlan.of(A100, rows, KvType.F16, 65_536, queries, 9));
+            refused("batch: got 65536", () -> LaunchPlan.plain(A100, rows, KvType.F16, 65_536, queries, 9));
+            refused("kvHeads: got 65536", () -> LaunchPlan.backward(heads, KvType.F16, 1, queries, 9));
+        }
+    }
+
+    private static void refused(String words, Executable call) {
+        String message = assertThrows(IllegalArgumentException.class, call).getMessage();
+        assertTrue(message.startsWith("the CUDA kernels take at most 65535 " + words), message);
     }
 
     @Test

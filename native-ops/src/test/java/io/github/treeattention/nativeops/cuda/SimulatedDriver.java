@@ -11,6 +11,7 @@ import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
@@ -37,6 +38,8 @@ final class SimulatedDriver implements CudaDriver {
     private final List<PtxModule> modules = new ArrayList<>();
     private final List<Function> functions = new ArrayList<>();
     private final List<Counters> launches = new ArrayList<>();
+    private long copiedIn;
+    private final Set<Long> streams = new HashSet<>();
     private final Set<ByteBuffer> pinned = Collections.newSetFromMap(new IdentityHashMap<>());
 
     SimulatedDriver() {
@@ -106,6 +109,7 @@ final class SimulatedDriver implements CudaDriver {
     @Override
     public synchronized void copyToDevice(long to, ByteBuffer from) {
         requireDirect(from);
+        copiedIn += from.remaining();
         simulator.memory().copyIn(to, from);
     }
 
@@ -116,7 +120,8 @@ final class SimulatedDriver implements CudaDriver {
     }
 
     @Override
-    public synchronized void launch(long function, Launch launch, ByteBuffer parameters) {
+    public synchronized void launch(long function, Launch launch, ByteBuffer parameters, long stream) {
+        streams.add(stream);
         requireDirect(parameters);
         Function called = functions.get(Math.toIntExact(function) - 1);
         byte[] bytes = new byte[parameters.remaining()];
@@ -144,6 +149,16 @@ final class SimulatedDriver implements CudaDriver {
     /** What each launch so far did. */
     synchronized List<Counters> launches() {
         return List.copyOf(launches);
+    }
+
+    /** Bytes that crossed to the device so far. */
+    synchronized long copiedIn() {
+        return copiedIn;
+    }
+
+    /** The queues that launches went to. */
+    synchronized Set<Long> streams() {
+        return Set.copyOf(streams);
     }
 
     GlobalMemory memory() {
