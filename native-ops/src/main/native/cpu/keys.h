@@ -49,6 +49,7 @@ class KeyCursor {
         }
     }
 
+    // Moves past the next keys.
     void skip(int count) {
         while (count > 0) {
             count -= next(count).count;
@@ -60,6 +61,39 @@ class KeyCursor {
     int64_t page_;
     int64_t offset_;
     int64_t first_row_;
+};
+
+// The rows of the next tile, piece by piece, for dot_block to ask for.
+class Ahead {
+   public:
+    // From where the cursor stands; no further than `left` keys or a tile.
+    Ahead(const Problem &p, const KeyCursor &cursor, int64_t left)
+        : cursor_(cursor), left_(smaller(left, kTileKeys)), size_(p.spec.kv_type == TA_F32 ? 4 : 2),
+          key_bytes_(size_ * p.spec.head_dim), value_bytes_(size_ * p.spec.value_dim) {}
+
+    // Some keys, then their values, then the next keys; `otherwise` where all were given.
+    const void *next(const void *otherwise) {
+        if (values_ != nullptr) {
+            const void *const values = values_;
+            values_ = nullptr;
+            return values;
+        }
+        if (left_ <= 0) {
+            return otherwise;
+        }
+        const KeyCursor::Run run = cursor_.next(smaller(left_, kSoonStep < size_ ? 1 : kSoonStep / size_));
+        left_ -= run.count;
+        values_ = static_cast<const char *>(run.page->values) + run.row * value_bytes_;
+        return static_cast<const char *>(run.page->keys) + run.row * key_bytes_;
+    }
+
+   private:
+    KeyCursor cursor_;
+    int64_t left_;
+    int size_;
+    int64_t key_bytes_;
+    int64_t value_bytes_;
+    const char *values_ = nullptr;
 };
 
 }  // namespace TA_TIER

@@ -13,9 +13,13 @@
 namespace ta {
 namespace TA_TIER {
 
-// c[M][N*W] = a[M][k] b[k][N*W]; a's rows are lda apart, b and c are dense.
+// Bytes that a dot_block asks for ahead in each of its k steps: what then comes from memory does not hinder it.
+constexpr int kSoonStep = W;
+
+// c[M][N*W] = a[M][k] b[k][N*W]; rows of a and c are lda and ldc apart, b is dense. soon: k * kSoonStep bytes that will be
+// wanted later, to come into L2 meanwhile; any address will do.
 template <int M, int N>
-MICRO void dot_block(const float *a, int64_t lda, const float *b, int64_t k, float *c) {
+MICRO void dot_block(const float *a, int64_t lda, const float *b, int64_t k, float *c, int64_t ldc, const void *soon) {
     F sum[M][N];
     UNROLL
     for (int m = 0; m < M; m++) {
@@ -30,6 +34,7 @@ MICRO void dot_block(const float *a, int64_t lda, const float *b, int64_t k, flo
         for (int n = 0; n < N; n++) {
             right[n] = load(b + (i * N + n) * W);
         }
+        __builtin_prefetch(static_cast<const char *>(soon) + i * kSoonStep, 0, 2);
         UNROLL
         for (int m = 0; m < M; m++) {
             const F left = set1(a[m * lda + i]);
@@ -43,7 +48,7 @@ MICRO void dot_block(const float *a, int64_t lda, const float *b, int64_t k, flo
     for (int m = 0; m < M; m++) {
         UNROLL
         for (int n = 0; n < N; n++) {
-            store(c + (m * N + n) * W, sum[m][n]);
+            store(c + m * ldc + n * W, sum[m][n]);
         }
     }
 }

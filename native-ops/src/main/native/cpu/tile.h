@@ -80,16 +80,16 @@ INLINE void pack_queries(const Problem &p, const Unit &u, TileMemory &m) {
     for (int v = 0; v < vectors; v += 3) {
         const int width = smaller(3, vectors - v) * W;
         float *const panel = m.q + static_cast<int64_t>(v) * W * p.score_dim;
-        for (int i = 0; i < width; i++) {
-            const int row = v * W + i;
-            const float *const from = row < u.row_count ? query_of(p, u, u.first_row + row) : nullptr;
-            for (int d = 0; d < dim; d++) {
-                panel[static_cast<int64_t>(d) * width + i] = from == nullptr ? 0.0f : p.query_factor * from[d];
+        for (int i = 0; i < width; i += 4) {
+            const float *queries[4], *sources[4];
+            for (int r = 0; r < 4; r++) {
+                const int row = v * W + i + r;
+                const bool real = row < u.row_count;
+                queries[r] = real ? query_of(p, u, u.first_row + row) : nullptr;
+                sources[r] = real && p.source != nullptr ? source_of(p, u, u.first_row + row) : nullptr;
             }
-            const float *const source = from == nullptr || p.source == nullptr ? nullptr : source_of(p, u, u.first_row + row);
-            for (int d = dim; d < p.score_dim; d++) {
-                panel[static_cast<int64_t>(d) * width + i] = source == nullptr ? 0.0f : source[d - dim];
-            }
+            transpose_rows(queries, p.query_factor, dim, panel + i, width);
+            transpose_rows(sources, 1, p.score_dim - dim, panel + static_cast<int64_t>(dim) * width + i, width);
         }
     }
 }
@@ -274,7 +274,7 @@ INLINE void sum_row_seen(const Problem &p, TileMemory &m, int width, int panel_r
 // One panel of N vectors of rows against a tile.
 // pass 1: scores = K Q^T; pass 2: softmax, dropout; pass 3: out = correction * out + P V, unless only the lse is wanted
 template <int N>
-static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &tile, int row) {
+static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &tile, Ahead &ahead, int row) {
     const int width = N * W;
     int from = 0, to = tile.count;
     if (tile.masked) {
@@ -288,7 +288,8 @@ static void panel(const Problem &p, const Unit &u, TileMemory &m, const Tile &ti
     const int last = tile.count > kDotRows ? tile.count - kDotRows : 0;
     for (int j = from; j < to; j += kDotRows) {
         const int at = smaller(j, last);  // the last block overlaps the one before rather than read beyond the tile
-        dot_block<kDotRows, N>(m.keys + at * dim, dim, queries, dim, m.scores + static_cast<int64_t>(at) * width);
+        dot_block<kDotRows, N>(m.keys + at * dim, dim, queries, dim, m.scores + static_cast<int64_t>(at) * width, width,
+                               ahead.next(queries));
     }
     if (p.spec.soft_cap > 0) {
         cap_scores<N>(p, m.scores, from, to);
@@ -342,11 +343,12 @@ static void tile_rows(const Problem &p, const Unit &u, TileMemory &m) {
                 continue;
             }
             const Tile tile = load_tile<T>(p, u, cursor, u.to - key, m);
+            Ahead ahead(p, cursor, u.to - key - tile.count);
             for (int v = 0; v < vectors; v += 3) {
                 switch (smaller(3, vectors - v)) {
-                    case 1: panel<1>(p, u, m, tile, v * W); break;
-                    case 2: panel<2>(p, u, m, tile, v * W); break;
-                    default: panel<3>(p, u, m, tile, v * W); break;
+                    case 1: panel<1>(p, u, m, tile, ahead, v * W); break;
+                    case 2: panel<2>(p, u, m, tile, ahead, v * W); break;
+                    default: panel<3>(p, u, m, tile, ahead, v * W); break;
                 }
             }
         }
