@@ -164,8 +164,8 @@ Case random_case(int isa) {
     return c;
 }
 
-ta_rows rows_of(const Case &c, const std::vector<float> &state) {
-    float *const rows = const_cast<float *>(state.data());
+ta_rows rows_of(const Case &c, std::vector<float> &state) {
+    float *const rows = state.data();
     return ta_rows{rows, rows + c.spec.value_dim, c.spec.value_dim + 1, c.spec.value_dim + 1};
 }
 
@@ -207,7 +207,7 @@ ta_status lse(const Case &c, std::vector<float> *alone, std::vector<float> *out,
 }
 
 // dq, then each batch row's dkeys and dvalues
-ta_status backward(const Case &c, std::vector<std::vector<float>> &gradients) {
+ta_status backward(Case &c, std::vector<std::vector<float>> &gradients) {
     gradients.assign(1, std::vector<float>(c.q.size()));
     for (int side = 0; side < 2; side++) {
         for (const auto &pages : c.pages) {

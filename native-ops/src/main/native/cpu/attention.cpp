@@ -147,7 +147,7 @@ ta_status run(const Problem &problem, const Kernels &kernels) {
         keys += problem.shards[b].first_index[problem.shards[b].page_count];
     }
     const int64_t work =
-        keys * problem.spec.heads * problem.spec.queries * (problem.spec.head_dim + problem.spec.value_dim);
+        keys * problem.spec.heads * problem.spec.queries * (problem.score_dim + problem.out_dim);
     const int64_t units = row_units * plan.splits;
     if (work < kInlineWork) {
         for (int64_t i = 0; i < units; i++) {

@@ -39,6 +39,9 @@ enum Shape {
     kWindow,
     kDropoutLayer,
     kFirstBatchRow,
+    kOutStride,
+    kLseStride,
+    kFirstLse,
     kPageSizes
 };
 
@@ -71,13 +74,11 @@ ta_spec spec_of(const jint *shape, const jdouble *numbers, jlong dropout_seed) {
 
 void *address(JNIEnv *env, jobject buffer) { return buffer == nullptr ? nullptr : env->GetDirectBufferAddress(buffer); }
 
-// Rows in two buffers; in one, out and then lse row by row, where both are the same.
-ta_rows rows_of(JNIEnv *env, jobject out, jobject lse, int64_t value_dim) {
-    float *const values = static_cast<float *>(address(env, out));
-    if (values != nullptr && env->IsSameObject(out, lse)) {
-        return ta_rows{values, values + value_dim, value_dim + 1, value_dim + 1};
-    }
-    return ta_rows{values, static_cast<float *>(address(env, lse)), value_dim, 1};
+// Rows in two buffers, or the same one twice, laid out as the shape says.
+ta_rows rows_of(JNIEnv *env, const jint *shape, jobject out, jobject lse) {
+    float *const first = static_cast<float *>(address(env, lse));
+    return ta_rows{static_cast<float *>(address(env, out)), first == nullptr ? nullptr : first + shape[kFirstLse],
+                   shape[kOutStride], shape[kLseStride]};
 }
 
 // A table, none where its buffer is null; false if the buffer is not direct.
@@ -164,6 +165,8 @@ class Inputs {
         return TA_OK;
     }
 
+    const jint *shape() const { return ints_.get(); }
+
     const int64_t *positions() const {
         static_assert(sizeof(jlong) == sizeof(int64_t), "positions are passed as they are");
         return reinterpret_cast<const int64_t *>(positions_.get());
@@ -221,7 +224,7 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_partial(
     params.shards = inputs.shards.get();
     params.mask = &inputs.mask;
     params.source = static_cast<const float *>(address(env, source));
-    params.rows = rows_of(env, out, lse, params.spec.value_dim);
+    params.rows = rows_of(env, inputs.shape(), out, lse);
     if ((source != nullptr && params.source == nullptr) || (out != nullptr && params.rows.out == nullptr)) {
         return TA_INVALID_ARGUMENT;
     }
@@ -250,8 +253,8 @@ JNIEXPORT jint JNICALL Java_io_github_treeattention_nativeops_Bindings_backward(
     params.first_positions = inputs.positions();
     params.shards = inputs.shards.get();
     params.mask = &inputs.mask;
-    params.rows = rows_of(env, out, lse, params.spec.value_dim);
-    params.row_gradients = rows_of(env, out_gradient, lse_gradient, params.spec.value_dim);
+    params.rows = rows_of(env, inputs.shape(), out, lse);
+    params.row_gradients = rows_of(env, inputs.shape(), out_gradient, lse_gradient);
     if (lse_gradient != nullptr && params.row_gradients.lse == nullptr) {
         return TA_INVALID_ARGUMENT;
     }

@@ -30,7 +30,8 @@ final class Bindings {
      * {@code ta_partial}.
      *
      * @param shape isa, batch, heads, kvHeads, queries, headDim, valueDim, kvType, causal, slidingWindow,
-     *     dropout layer, first batch row, then each batch row's pageSize
+     *     dropout layer, first batch row; floats from one row of out to the next, from one lse to the next, and before the first lse;
+     *     then each batch row's pageSize
      * @param numbers scale, softCap, dropout rate
      * @param masks the dropout's seed, then of each table its length, offset, strides of batch, head and query, and keys
      * @param tables the mask's keys, visible, bias and ranges; null where there is none
@@ -39,7 +40,7 @@ final class Bindings {
      * @param pageCounts pages of each batch row
      * @param source null for none
      * @param out null where only the lse is wanted
-     * @param lse {@code out} once more for rows of out and then lse
+     * @param lse may be {@code out} once more
      */
     static native int partial(
             int[] shape,
@@ -59,7 +60,8 @@ final class Bindings {
     /**
      * {@code ta_backward}. Arguments as in {@link #partial}.
      *
-     * @param lseGradient {@code outGradient} once more for rows of both; null for zeros
+     * @param outGradient laid out as {@code out}
+     * @param lseGradient laid out as {@code lse}; null for zeros
      * @param outputs the gradients of the queries, then of each batch row's keys, then of each batch row's values
      */
     static native int backward(

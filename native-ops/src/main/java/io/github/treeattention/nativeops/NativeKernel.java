@@ -32,14 +32,14 @@ final class NativeKernel implements AttentionKernel {
     @Override
     public void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state) {
         AttentionKernel.requireMatching(spec, queries, shards, state);
-        forward(spec, queries, null, shards, state.rows(), state.rows());
+        forward(spec, queries, null, shards, true, state.rows(), state.rows());
     }
 
     @Override
     public void forward(
             AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards, AttentionRows rows) {
         rows.requireResultOf(spec, queries, source, shards);
-        forward(spec, queries, source, shards, rows.out(), rows.lse());
+        forward(spec, queries, source, shards, false, rows.out(), rows.lse());
     }
 
     private void forward(
@@ -47,12 +47,13 @@ final class NativeKernel implements AttentionKernel {
             Queries queries,
             FloatBuffer source,
             List<KvShard> shards,
+            boolean joined,
             FloatBuffer out,
             FloatBuffer lse) {
         Pages pages = Pages.of(shards);
         Tables tables = new Tables(spec, queries.mask());
         Bindings.check(Bindings.partial(
-                shape(spec, queries, shards),
+                shape(spec, queries, shards, joined),
                 new double[] {spec.scale(), spec.softCap(), spec.dropout().rate()},
                 tables.integers,
                 tables.buffers,
@@ -77,7 +78,7 @@ final class NativeKernel implements AttentionKernel {
             AttentionGradients gradients) {
         AttentionKernel.requireMatching(spec, queries, shards, state, stateGradient, gradients);
         FloatBuffer rows = state.rows();
-        backward(spec, queries, shards, rows, rows, stateGradient.rows(), stateGradient.rows(), gradients);
+        backward(spec, queries, shards, true, rows, rows, stateGradient.rows(), stateGradient.rows(), gradients);
     }
 
     @Override
@@ -89,13 +90,23 @@ final class NativeKernel implements AttentionKernel {
             AttentionRows rowGradients,
             AttentionGradients gradients) {
         rows.requireInputOf(spec, queries, shards, rowGradients, gradients);
-        backward(spec, queries, shards, rows.out(), rows.lse(), rowGradients.out(), rowGradients.lse(), gradients);
+        backward(
+                spec,
+                queries,
+                shards,
+                false,
+                rows.out(),
+                rows.lse(),
+                rowGradients.out(),
+                rowGradients.lse(),
+                gradients);
     }
 
     private void backward(
             AttentionSpec spec,
             Queries queries,
             List<KvShard> shards,
+            boolean joined,
             FloatBuffer out,
             FloatBuffer lse,
             FloatBuffer outGradient,
@@ -110,7 +121,7 @@ final class NativeKernel implements AttentionKernel {
             outputs[1 + shards.size() + b] = gradients.values(b);
         }
         Bindings.check(Bindings.backward(
-                shape(spec, queries, shards),
+                shape(spec, queries, shards, joined),
                 new double[] {spec.scale(), spec.softCap(), spec.dropout().rate()},
                 tables.integers,
                 tables.buffers,
@@ -135,7 +146,8 @@ final class NativeKernel implements AttentionKernel {
         return firstPositions;
     }
 
-    private int[] shape(AttentionSpec spec, Queries queries, List<KvShard> shards) {
+    /** @param joined whether an lse stands behind each row of out, as in a state, or in an array of its own */
+    private int[] shape(AttentionSpec spec, Queries queries, List<KvShard> shards, boolean joined) {
         int[] fixed = {
             isa,
             queries.batch(),
@@ -148,7 +160,10 @@ final class NativeKernel implements AttentionKernel {
             spec.causal() ? 1 : 0,
             spec.slidingWindow(),
             spec.dropout().layer(),
-            spec.dropout().firstBatchRow()
+            spec.dropout().firstBatchRow(),
+            joined ? spec.valueDim() + 1 : spec.valueDim(),
+            joined ? spec.valueDim() + 1 : 1,
+            joined ? spec.valueDim() : 0
         };
         int[] shape = new int[fixed.length + shards.size()];
         System.arraycopy(fixed, 0, shape, 0, fixed.length);

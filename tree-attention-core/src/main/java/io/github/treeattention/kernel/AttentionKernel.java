@@ -31,11 +31,13 @@ public interface AttentionKernel {
     void partial(AttentionSpec spec, Queries queries, List<KvShard> shards, AttentionState state);
 
     /**
-     * The same into two arrays, or the lse alone (kernels that have no such in plain Java): {@code log sum exp(score)} over the keys that a query may see. To a score the
-     * values may add, {@code scale * q.k + source.v}: then the lse is the energy whose gradient is attention (arXiv
-     * 2408.04093, section 4), and {@code out} is that gradient.
+     * The same into two arrays; without an {@code out} the lse alone, {@code log sum exp(score)} over the keys that a query
+     * may see. To a score the values may add, {@code scale * q.k + source.v}: then the lse is the energy whose gradient is
+     * attention (arXiv 2408.04093, section 4), and {@code out} is that gradient. Kernels without a form of their own for a
+     * source or for the lse alone compute these in plain Java.
      *
-     * @param spec as in {@link #partial}; without dropout where there is no {@code out}, without a soft-cap where there is a source
+     * @param spec as in {@link #partial}; without dropout where there is no {@code out}, without a soft-cap where there is
+     *     a source
      * @param source {@code [batch, heads, count, valueDim]}, direct and little-endian; null for none
      * @param rows overwritten; with no {@code out} values are read for a source only
      * @throws IllegalArgumentException if shapes disagree or an option does not go with it; nothing is written then

@@ -17,6 +17,14 @@ import java.util.List;
  */
 public record AttentionRows(FloatBuffer out, FloatBuffer lse) {
 
+    /** @throws IllegalArgumentException if both are one buffer */
+    @SuppressWarnings("ReferenceEquality") // equal content is fine, the same memory is not
+    public AttentionRows {
+        if (out != null && out == lse) {
+            throw new IllegalArgumentException("out and lse must lie in two buffers, or be an AttentionState: got one");
+        }
+    }
+
     /**
      * The check that every implementation of {@link AttentionKernel#forward} makes first.
      *
@@ -25,9 +33,9 @@ public record AttentionRows(FloatBuffer out, FloatBuffer lse) {
     public void requireResultOf(AttentionSpec spec, Queries queries, FloatBuffer source, List<KvShard> shards) {
         AttentionKernel.requireMatching(spec, queries, shards);
         long rows = (long) queries.batch() * queries.heads() * queries.count();
-        requireRoom("lse", lse, rows);
+        requireResult("lse", lse, rows);
         if (out != null) {
-            requireRoom("out", out, rows * spec.valueDim());
+            requireResult("out", out, rows * spec.valueDim());
         } else if (spec.dropout().isActive()) {
             throw new IllegalArgumentException("an lse alone knows no dropout: want none, got " + spec.dropout());
         }
@@ -60,6 +68,13 @@ public record AttentionRows(FloatBuffer out, FloatBuffer lse) {
             requireRoom("the gradient of lse", rowGradients.lse, rows);
         }
         gradients.requireRoom(spec, queries, shards);
+    }
+
+    private static void requireResult(String name, FloatBuffer buffer, long floats) {
+        requireRoom(name, buffer, floats);
+        if (buffer.isReadOnly()) {
+            throw new IllegalArgumentException(name + " must be writable: got a read-only buffer");
+        }
     }
 
     AttentionState newState(AttentionSpec spec, Queries queries) {

@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.Map;
 import org.nd4j.autodiff.samediff.SDVariable;
 import org.nd4j.autodiff.samediff.SameDiff;
+import org.nd4j.linalg.api.buffer.DataBuffer;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
 import org.nd4j.linalg.api.ops.DynamicCustomOp;
@@ -29,7 +30,7 @@ abstract class JavaOp extends DynamicCustomOp {
         super(inputs, null);
     }
 
-    /** Computes all outputs, which are dense, row-major, and hold anything before. */
+    /** Computes all outputs, which are dense, row-major, apart from the inputs, and hold anything before. */
     abstract void run(List<INDArray> inputs, List<INDArray> outputs);
 
     /** Shapes of the outputs, in their order. */
@@ -37,19 +38,30 @@ abstract class JavaOp extends DynamicCustomOp {
 
     /** Runs within a context whose outputs are allocated but not filled. */
     final INDArray[] runIn(OpContext context) {
+        List<INDArray> inputs = context.getInputArrays();
         List<INDArray> outputs = context.getOutputArrays();
         List<INDArray> dense = outputs.stream()
-                .map(output -> DenseArray.isDense(output)
+                .map(output -> DenseArray.isDense(output) && inputs.stream().noneMatch(input -> share(input, output))
                         ? output
                         : Nd4j.createUninitialized(output.dataType(), output.shape(), 'c'))
                 .toList();
-        run(context.getInputArrays(), dense);
+        run(inputs, dense);
         for (int i = 0; i < outputs.size(); i++) {
             if (dense.get(i) != outputs.get(i)) {
                 outputs.get(i).assign(dense.get(i));
             }
         }
         return outputs.toArray(new INDArray[0]);
+    }
+
+    /** Whether an output may lie in an input's memory, which is read while results are written. */
+    private static boolean share(INDArray input, INDArray output) {
+        return memory(input) == memory(output);
+    }
+
+    private static DataBuffer memory(INDArray array) {
+        DataBuffer whole = array.data().originalDataBuffer();
+        return whole == null ? array.data() : whole;
     }
 
     @Override

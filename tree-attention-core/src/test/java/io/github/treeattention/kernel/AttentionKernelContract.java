@@ -191,6 +191,12 @@ public abstract class AttentionKernelContract {
                 "lse must lie in a direct little-endian buffer: want 12 floats, got direct=false,"
                         + " order=LITTLE_ENDIAN, floats=12",
                 refusedLse(c, spec, source, FloatBuffer.allocate(12)));
+        assertEquals(
+                "lse must be writable: got a read-only buffer", refusedLse(c, spec, source, lse.asReadOnlyBuffer()));
+        assertEquals(
+                "out and lse must lie in two buffers, or be an AttentionState: got one",
+                assertThrows(IllegalArgumentException.class, () -> new AttentionRows(source, source))
+                        .getMessage());
     }
 
     private String refusedLse(AttentionCase c, AttentionSpec spec, FloatBuffer source, FloatBuffer lse) {

@@ -1,6 +1,7 @@
 package io.github.treeattention.kernel;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.fail;
 
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.AttentionState;
@@ -26,7 +27,7 @@ final class RowsCheck {
         kernel.partial(c.spec, queries, c.shards(), state);
         AttentionRows got = arrays(rows, dim);
         kernel.forward(c.spec, queries, null, c.shards(), got);
-        assertEquals(state.rows(), state(got, c, dim).rows(), "bits of " + kernel.description() + " on " + c);
+        requireBits("rows", state.rows(), state(got, c, dim).rows(), kernel, c);
 
         for (boolean hasLse : new boolean[] {true, false}) {
             AttentionRows gradient = arrays(rows, dim);
@@ -41,10 +42,22 @@ final class RowsCheck {
             AttentionGradients found = AttentionGradients.zeros(c.spec, queries, c.shards());
             AttentionRows given = hasLse ? gradient : new AttentionRows(gradient.out(), null);
             kernel.backward(c.spec, queries, c.shards(), got, given, found);
-            assertEquals(wanted.queries(), found.queries(), "dq of " + kernel.description() + " on " + c);
+            requireBits("dq", wanted.queries(), found.queries(), kernel, c);
             for (int b = 0; b < c.batch(); b++) {
-                assertEquals(wanted.keys(b), found.keys(b), "dk of " + kernel.description() + " on " + c);
-                assertEquals(wanted.values(b), found.values(b), "dv of " + kernel.description() + " on " + c);
+                requireBits("dk", wanted.keys(b), found.keys(b), kernel, c);
+                requireBits("dv", wanted.values(b), found.values(b), kernel, c);
+            }
+        }
+    }
+
+    private static void requireBits(
+            String what, FloatBuffer wanted, FloatBuffer got, AttentionKernel kernel, AttentionCase c) {
+        assertEquals(wanted.capacity(), got.capacity());
+        for (int i = 0; i < wanted.capacity(); i++) {
+            int bits = Float.floatToRawIntBits(wanted.get(i));
+            if (bits != Float.floatToRawIntBits(got.get(i))) {
+                fail(what + "[" + i + "] of " + kernel.description() + ": want " + wanted.get(i) + ", got " + got.get(i)
+                        + " on " + c);
             }
         }
     }

@@ -82,6 +82,21 @@ class TreeAttentionOpsTest {
         return Map.of("k", k.castTo(type), "mask", mask.castTo(type));
     }
 
+    /** ND4J lets an operation write where it reads; attention reads values that long. */
+    @Test
+    void shouldWriteOverAnInput() {
+        for (DataType type : new DataType[] {DataType.FLOAT, DataType.DOUBLE}) {
+            INDArray[] inputs = {
+                Nd4j.randn(type, 1, 2, 257, 8), Nd4j.randn(type, 1, 2, 257, 8), Nd4j.randn(type, 1, 2, 257, 8)
+            };
+            INDArray wanted = Nd4j.exec(new TreeAttentionOp(inputs, AttentionOptions.defaults()))[0];
+            TreeAttentionOp inPlace = new TreeAttentionOp(inputs, AttentionOptions.defaults());
+            inPlace.addOutputArgument(inputs[2]);
+            Nd4j.exec(inPlace);
+            assertEquals(0, difference(wanted, inputs[2]), 0);
+        }
+    }
+
     @Test
     void shouldRunInAGraphAndOutsideOfOne() {
         ArrayAttention.Result wanted = NaiveAttention.forward(q, k, v, mask, OPTIONS);
