@@ -4,6 +4,7 @@
 # usage: examples/src/bench/hosts/bench.sh [HOSTS] [DELAY_MICROSECONDS] [RATE] [TRANSPORT] [block|turns|both]
 #   RATE: of each host's way out, as tc takes it (100mbit, 1gbit), by a token bucket (tbf) smaller than a message; or none
 #   block: ranks 0 and 1 on the first host, 2 and 3 on the second, ...; turns: rank r on host r mod HOSTS
+#   The variable CONGESTION names another congestion control than cubic.
 # Without arguments: 2 hosts, 1000 us, 1gbit, tcp, both placements one after the other.
 set -eu
 hosts=${1:-2}
@@ -46,6 +47,8 @@ for host in $(seq 0 $((hosts - 1))); do
     ip -n "$net" addr add "10.78.0.$((host + 1))/24" dev "$dev"
     ip -n "$net" link set "$dev" mtu 1500 txqueuelen 5000 up
     ip -n "$net" link set lo up
+    # What most systems use. BBR paces short messages by what short messages have reached before: one round trip more each.
+    ip -n "$net" route replace 10.78.0.0/24 dev "$dev" congctl "${CONGESTION:-cubic}"
     [ "$rate" = none ] || ip netns exec "$net" tc qdisc add dev "$dev" root tbf rate "$rate" burst 4kb latency 400ms
     names="$names${names:+,}10.78.0.$((host + 1)):2"
     for rank in $(seq 0 $((2 * hosts - 1))); do

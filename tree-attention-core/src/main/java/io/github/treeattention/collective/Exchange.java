@@ -3,8 +3,6 @@ package io.github.treeattention.collective;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.time.Duration;
-import java.util.Arrays;
-import java.util.BitSet;
 
 /**
  * Runs plans over a transport: the one progress engine of a member. It never waits in an offer: whatever can move, moves,
@@ -25,13 +23,9 @@ final class Exchange implements Transport.FrameHandler {
     private final Backoff backoff = new Backoff();
     private final ByteBuffer scratch;
 
-    private int[] moved = new int[16];
-    /** The pass in which each step moved last: who has been silent for longest. */
-    private long[] movedAt = new long[16];
+    private final Progress progress = new Progress();
+    private final Blame blame;
 
-    private long pass;
-    private Operation operation;
-    private long sequence;
     private Plan plan;
     private ReduceOp op;
     private ByteBuffer source;
@@ -39,16 +33,10 @@ final class Exchange implements Transport.FrameHandler {
     private int targetBase;
     private int sourceStart;
     private int targetStart;
+    /** The step that a frame is for. */
     private int current;
-    /** All steps before it are done. */
-    private int first;
 
     private long startedAt;
-
-    private int blamedRank;
-    private String blamedFor;
-    private int toldBy = CollectiveException.UNKNOWN_RANK;
-    private int silentRank = CollectiveException.UNKNOWN_RANK;
 
     Exchange(ProcessGroup group, Transport transport, AbortSignal abort, Duration deadline, Counters counters) {
         this.counters = counters;
@@ -57,6 +45,7 @@ final class Exchange implements Transport.FrameHandler {
         this.abort = abort;
         deadlineNanos = deadline.toNanos();
         header = new FrameHeader(group);
+        blame = new Blame(group);
         scratch = ByteBuffer.allocateDirect(maxPayload()).order(ByteOrder.LITTLE_ENDIAN);
     }
 
@@ -109,8 +98,6 @@ final class Exchange implements Transport.FrameHandler {
             Plan steps,
             Buffers buffers,
             ReduceOp reduction) {
-        operation = kind;
-        sequence = number;
         plan = steps;
         op = reduction;
         source = view(buffers.source);
@@ -120,14 +107,8 @@ final class Exchange implements Transport.FrameHandler {
         targetBase = buffers.targetBase;
         startedAt = System.nanoTime();
         header.begin(kind, algorithm.code(), number);
-        int size = plan.size();
-        if (moved.length < size) {
-            moved = new int[size];
-            movedAt = new long[size];
-        }
-        Arrays.fill(moved, 0, size, 0);
-        Arrays.fill(movedAt, 0, size, pass);
-        first = 0;
+        blame.begin(kind, number);
+        progress.begin(steps);
         backoff.reset();
     }
 
@@ -150,25 +131,22 @@ final class Exchange implements Transport.FrameHandler {
     }
 
     boolean isDone() {
-        return first == plan.size();
+        return progress.isDone();
     }
 
     /** Moves one chunk of each step that can move. Returns whether there was any. */
     boolean pass() {
-        pass++;
-        boolean progress = false;
-        for (int i = first; i < plan.size(); i++) {
-            if (isReady(i) && advance(i)) {
-                if (!progress) {
+        boolean moved = false;
+        for (int i = progress.beginPass(); i < plan.size(); i++) {
+            if (progress.isReady(i) && advance(i)) {
+                if (!moved) {
                     noteWait(plan.step(i).peer());
                 }
-                progress = true;
+                moved = true;
             }
         }
-        while (first < plan.size() && moved[first] == plan.step(first).chunks()) {
-            first++;
-        }
-        return progress;
+        progress.endPass();
+        return moved;
     }
 
     private void noteWait(int peer) {
@@ -178,15 +156,6 @@ final class Exchange implements Transport.FrameHandler {
         }
     }
 
-    private boolean isReady(int index) {
-        Plan.Step step = plan.step(index);
-        int chunk = moved[index];
-        return chunk < step.chunks()
-                && (step.after() < 0 || moved[step.after()] > chunk)
-                && (step.before() < 0
-                        || moved[step.before()] == plan.step(step.before()).chunks());
-    }
-
     /** Moves the next chunk of a step if the transport lets it. */
     private boolean advance(int index) {
         Plan.Step step = plan.step(index);
@@ -194,23 +163,22 @@ final class Exchange implements Transport.FrameHandler {
         boolean done;
         try {
             done = switch (step.action()) {
-                case SEND -> send(step, moved[index]);
-                case COPY_OWN, REDUCE_OWN -> takeOwn(step, moved[index]);
+                case SEND -> send(step, progress.nextChunk(index));
+                case COPY_OWN, REDUCE_OWN -> takeOwn(step, progress.nextChunk(index));
                 default -> transport.poll(step.peer(), this);
             };
         } catch (FarewellException farewell) {
-            throw relayed(step.peer(), farewell);
+            throw blame.relayed(step.peer(), farewell);
         } catch (TransportException gone) {
             checkAbort(gone);
             checkLastWords(step.peer());
-            throw failure(step.peer(), gone.getMessage(), gone);
+            throw blame.failure(step.peer(), gone.getMessage(), gone);
         } catch (ProtocolException failure) {
             checkAbort(failure);
-            throw failure(step.peer(), failure.getMessage(), failure);
+            throw blame.failure(step.peer(), failure.getMessage(), failure);
         }
         if (done) {
-            moved[index]++;
-            movedAt[index] = pass;
+            progress.advance(index);
         }
         return done;
     }
@@ -230,7 +198,7 @@ final class Exchange implements Transport.FrameHandler {
     @Override
     public void onFrame(ByteBuffer frame) {
         Plan.Step step = plan.step(current);
-        int chunk = moved[current];
+        int chunk = progress.nextChunk(current);
         int offset = plan.chunkOffset(step, chunk);
         int length = plan.chunkLength(step, chunk);
         header.check(frame, step.peer(), offset, length, chunk == step.chunks() - 1);
@@ -273,7 +241,7 @@ final class Exchange implements Transport.FrameHandler {
     private void checkHealth() {
         checkAbort(null);
         if (Thread.currentThread().isInterrupted()) {
-            throw failure(group.rank(), "the thread was interrupted", null);
+            throw blame.failure(group.rank(), "the thread was interrupted", null);
         }
         long elapsed = System.nanoTime() - startedAt;
         if (elapsed > deadlineNanos) {
@@ -285,33 +253,16 @@ final class Exchange implements Transport.FrameHandler {
     private void checkAbort(Throwable cause) {
         AbortSignal.Failure failure = abort.failure().orElse(null);
         if (failure != null) {
-            throw failure(failure.rank(), failure.reason(), cause);
+            throw blame.failure(failure.rank(), failure.reason(), cause);
         }
     }
 
-    /** Blames the peer that could have moved something for longest and did not; the others are in the message. */
+    /** Blames the peer that is slowest; the others are in the message. */
     private CollectiveException silence(long elapsed) {
-        int blamed = CollectiveException.UNKNOWN_RANK;
-        long since = Long.MAX_VALUE;
-        StringBuilder waits = new StringBuilder();
-        for (int i = 0; i < plan.size(); i++) {
-            if (isReady(i)) {
-                Plan.Step step = plan.step(i);
-                if (readyAt(i) < since) {
-                    since = readyAt(i);
-                    blamed = step.peer();
-                }
-                waits.append(waits.length() == 0 ? "" : ", ")
-                        .append(step.action() == Plan.Action.SEND ? "no room to send to rank " : "nothing from rank ")
-                        .append(step.peer());
-            }
-        }
-        silentRank = blamed;
-        return failure(
-                blamed,
+        return blame.silence(
+                progress.slowestPeer(),
                 "deadline of " + Duration.ofNanos(deadlineNanos) + " passed after " + elapsed / 1_000_000 + " ms: "
-                        + waits,
-                null);
+                        + progress.waits());
     }
 
     /** A member that has failed and left is not to blame if it said who is. */
@@ -322,52 +273,20 @@ final class Exchange implements Transport.FrameHandler {
                 more = transport.poll(peer, frame -> header.checkOrigin(frame, peer));
             }
         } catch (FarewellException farewell) {
-            throw relayed(peer, farewell);
+            throw blame.relayed(peer, farewell);
         } catch (TransportException | ProtocolException nothing) {
             // It left without a word.
         }
     }
 
-    /** The pass since which nothing but the peer keeps a step from moving. */
-    private long readyAt(int index) {
-        Plan.Step step = plan.step(index);
-        long since = movedAt[index];
-        if (step.after() >= 0 && moved[step.after()] == moved[index] + 1) {
-            since = Math.max(since, movedAt[step.after()]);
-        }
-        return step.before() < 0 ? since : Math.max(since, movedAt[step.before()]);
-    }
-
-    private CollectiveException relayed(int sender, FarewellException farewell) {
-        CollectiveException failure =
-                failure(farewell.blamedRank(), farewell.getMessage() + " (reported by rank " + sender + ")", farewell);
-        blamedFor = farewell.getMessage();
-        toldBy = sender;
-        return failure;
-    }
-
     /** The exception for a failed operation, remembered for {@link #sayFarewell}. */
     CollectiveException failure(int rank, String why, Throwable cause) {
-        boolean known = rank >= 0 && rank < group.worldSize();
-        blamedRank = known ? rank : CollectiveException.UNKNOWN_RANK;
-        blamedFor = why;
-        String host = known ? group.host(rank) : "";
-        return new CollectiveException(blamedRank, host, operation.toString(), sequence, why, cause);
+        return blame.failure(rank, why, cause);
     }
 
-    /**
-     * Tells the others why this member has failed. Nothing may be run afterwards. It does not insist where the control
-     * plane has told everybody already, nor with a member that fell silent.
-     */
+    /** Tells the others why this member has failed, unless the control plane has told everybody. */
     void sayFarewell() {
-        BitSet untold = new BitSet();
-        untold.set(0, group.worldSize());
-        untold.clear(group.rank());
-        if (toldBy >= 0) {
-            untold.clear(toldBy);
-        }
         boolean insist = abort.failure().isEmpty();
-        Farewell farewell = new Farewell(transport, header, blamedRank, String.valueOf(blamedFor), untold);
-        farewell.say(insist ? Math.min(FAREWELL_NANOS, deadlineNanos) : 0, silentRank, backoff);
+        blame.sayFarewell(transport, header, insist ? Math.min(FAREWELL_NANOS, deadlineNanos) : 0, backoff);
     }
 }

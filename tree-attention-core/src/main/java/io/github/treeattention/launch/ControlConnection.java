@@ -75,17 +75,7 @@ final class ControlConnection implements AutoCloseable {
         try {
             channel = Rendezvous.connect(environment, settings);
             String endpoints = links.open(channel.localAddress());
-            channel.send(FrameType.HELLO, hello.withEndpoints(endpoints).encode());
-            Frame answer = channel.receive(
-                    System.nanoTime() + settings.handshakeDeadline().toNanos());
-            Rhythm rhythm =
-                    switch (answer.type()) {
-                        case ACCEPTED -> Rhythm.decode(answer.payload());
-                        case REFUSED -> throw refused(environment.rank(), Verdict.decodeReason(answer.payload()));
-                        case ABORT ->
-                            throw aborted(Verdict.Abort.decode(answer.payload()).failure());
-                        default -> throw new ProtocolException("the coordinator must not answer " + answer.type());
-                    };
+            Rhythm rhythm = Rendezvous.introduce(channel, hello.withEndpoints(endpoints), settings.handshakeDeadline());
             ControlConnection connection = new ControlConnection(channel, rhythm);
             connection.reader.start();
             return connection;
@@ -146,35 +136,7 @@ final class ControlConnection implements AutoCloseable {
      * @return the exception to throw: this one, or one that blames whom the coordinator blames, which knows more
      */
     CollectiveException report(Epoch failed, CollectiveException noticed) {
-        // Who hears of it adds its own operation to the reason, which comes after the first colon.
-        String message = noticed.getMessage();
-        Failure own = new Failure(noticed.failedRank(), message.substring(message.indexOf(": ") + 2));
-        if (failed.failure().isEmpty()) {
-            sendAbort(failed, own);
-        }
-        Failure verdict = awaitVerdict(failed, own);
-        if (verdict.rank() == noticed.failedRank() || verdict.rank() == CollectiveException.UNKNOWN_RANK) {
-            return noticed;
-        }
-        return new CollectiveException(
-                verdict.rank(),
-                failed.group().host(verdict.rank()),
-                noticed.operation(),
-                noticed.sequence(),
-                verdict.reason(),
-                noticed);
-    }
-
-    private static Failure awaitVerdict(Epoch failed, Failure own) {
-        try {
-            return failed.whenFailed().get(VERDICT_MILLIS, TimeUnit.MILLISECONDS);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        } catch (TimeoutException | ExecutionException e) {
-            LOG.debug("No verdict from the coordinator", e);
-        }
-        failed.fail(own);
-        return failed.whenFailed().join();
+        return FailureReport.settle(failed, noticed, own -> sendAbort(failed, own), VERDICT_MILLIS);
     }
 
     /**
@@ -219,8 +181,7 @@ final class ControlConnection implements AutoCloseable {
                 case WELCOME -> {
                     return new Epoch(Members.decode(frame.payload()));
                 }
-                case ABORT ->
-                    throw aborted(Verdict.Abort.decode(frame.payload()).failure());
+                case ABORT -> throw Rendezvous.aborted(Verdict.Abort.decode(frame.payload()));
                 default -> throw new ProtocolException("the coordinator must not send " + frame.type());
             }
         }
@@ -299,14 +260,6 @@ final class ControlConnection implements AutoCloseable {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
-    }
-
-    private static CollectiveException refused(int rank, String reason) {
-        return new CollectiveException(rank, "", "join", 0, "the coordinator refused: " + reason, null);
-    }
-
-    private static CollectiveException aborted(Failure cause) {
-        return new CollectiveException(cause.rank(), "", "join", 0, cause.reason(), null);
     }
 
     private static void closeQuietly(ControlChannel channel) {

@@ -1,15 +1,18 @@
 package io.github.treeattention.launch;
 
+import io.github.treeattention.collective.CollectiveException;
 import io.github.treeattention.collective.Token;
+import io.github.treeattention.launch.Verdict.Rhythm;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
 import java.net.UnknownHostException;
+import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
-/** How a rank reaches a coordinator that may start later than itself. */
+/** How a rank reaches a coordinator that may start later than itself, and is taken in. */
 final class Rendezvous {
     private static final long RETRY_MILLIS = 50;
 
@@ -74,5 +77,31 @@ final class Rendezvous {
             Thread.currentThread().interrupt();
             throw new IOException("interrupted while waiting for the coordinator", e);
         }
+    }
+
+    /**
+     * Says who has come, and returns the rhythm of the run that takes it in.
+     *
+     * @throws CollectiveException if the coordinator refuses, or the group has failed already; says why
+     */
+    static Rhythm introduce(ControlChannel channel, Hello hello, Duration deadline) throws IOException {
+        channel.send(FrameType.HELLO, hello.encode());
+        ControlChannel.Frame answer = channel.receive(System.nanoTime() + deadline.toNanos());
+        return switch (answer.type()) {
+            case ACCEPTED -> Rhythm.decode(answer.payload());
+            case REFUSED ->
+                throw failure(hello.rank(), "the coordinator refused: " + Verdict.decodeReason(answer.payload()));
+            case ABORT -> throw aborted(Verdict.Abort.decode(answer.payload()));
+            default -> throw new ProtocolException("the coordinator must not answer " + answer.type());
+        };
+    }
+
+    /** For a rank whose group has failed before it formed. */
+    static CollectiveException aborted(Verdict.Abort abort) {
+        return failure(abort.failure().rank(), abort.failure().reason());
+    }
+
+    private static CollectiveException failure(int rank, String why) {
+        return new CollectiveException(rank, "", "join", 0, why, null);
     }
 }

@@ -9,7 +9,6 @@ import java.net.InetSocketAddress;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -25,9 +24,6 @@ import org.slf4j.LoggerFactory;
  */
 final class RunningJob implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(RunningJob.class);
-    /** For the media drivers, and for logging in elsewhere. */
-    private static final Duration READY_DEADLINE = Duration.ofSeconds(60);
-
     private static final Duration KILL_DEADLINE = Duration.ofSeconds(2);
     /** For a rank that has failed: it reports and ends by itself, or it is stuck and never will. */
     private static final Duration LAST_WORDS = Duration.ofMillis(500);
@@ -41,21 +37,18 @@ final class RunningJob implements AutoCloseable {
     private final CompletableFuture<LaunchFailure> failure = new CompletableFuture<>();
     private final CompletableFuture<LaunchResult> result = new CompletableFuture<>();
     private final List<RankProcess> ranks = new CopyOnWriteArrayList<>();
-    /** By number of the host; null where another launcher starts them. */
-    private final List<Node> nodes = new ArrayList<>();
+    private final RunParts parts;
 
     private final Thread shutdownHook = new Thread(this::cancelAtShutdown, "treeattn-launcher-shutdown");
     private final CompletableFuture<LaunchFailure> firstLoss = new CompletableFuture<>();
     private final OutputQueue output;
-    /** Null in a launcher of several that is not the first. */
-    private Coordinator coordinator;
-
     private String jobId;
     private int replacements;
 
     private RunningJob(Launcher.Builder config) {
         this.config = config;
         this.placement = config.placement();
+        this.parts = new RunParts(placement);
         this.output = OutputQueue.start(config.output);
     }
 
@@ -81,7 +74,8 @@ final class RunningJob implements AutoCloseable {
         InetSocketAddress master =
                 several ? config.several.master() : new InetSocketAddress(config.masterAddress(placement), 0);
         if (!several || config.several.node() == 0) {
-            coordinator = Coordinator.start(master, membership(), token, config.control);
+            Coordinator coordinator = Coordinator.start(master, membership(), token, config.control);
+            parts.coordinate(coordinator);
             master = coordinator.address();
             var unused = coordinator.failure().thenAccept(cause -> {
                 if (config.lostRank == LostRank.END_RUN || coordinator.isOver()) {
@@ -91,16 +85,12 @@ final class RunningJob implements AutoCloseable {
         }
         for (int node = 0; node < placement.hosts().size(); node++) {
             boolean ours = !several || node == config.several.node();
-            nodes.add(ours ? open(node, token, master) : null);
+            parts.add(ours ? open(node, token, master) : null);
         }
-        for (Node node : nodes) {
-            if (node != null) {
-                node.awaitReady(READY_DEADLINE);
-            }
-        }
+        parts.awaitReady();
         for (int rank = 0; rank < config.ranks; rank++) {
-            if (nodes.get(placement.node(rank)) != null) {
-                ranks.add(startRank(rank));
+            if (parts.starts(rank)) {
+                ranks.add(parts.start(rank, output));
             }
         }
     }
@@ -122,10 +112,6 @@ final class RunningJob implements AutoCloseable {
         Node node = here ? LocalNode.open(plan) : RemoteNode.open(config.ssh, host, plan);
         node.onFailure(cause -> fail(here ? Kind.DRIVER_EXITED : Kind.HOST_LOST, cause));
         return node;
-    }
-
-    private RankProcess startRank(int rank) throws IOException {
-        return nodes.get(placement.node(rank)).start(rank, placement.localRank(rank), output);
     }
 
     private Membership membership() {
@@ -174,11 +160,7 @@ final class RunningJob implements AutoCloseable {
 
     /** This host's part. */
     LocalNode here() {
-        return nodes.stream()
-                .filter(LocalNode.class::isInstance)
-                .map(LocalNode.class::cast)
-                .findFirst()
-                .orElseThrow();
+        return parts.here();
     }
 
     /** Ends the run if it is not over, and waits until everything is gone. */
@@ -224,6 +206,7 @@ final class RunningJob implements AutoCloseable {
 
     private synchronized CompletableFuture<Void> onLost(RankProcess process, int code) {
         int rank = process.rank();
+        Coordinator coordinator = parts.coordinator();
         Failure cause = new Failure(rank, "its process ended with " + ExitCodes.describe(code));
         firstLoss.complete(new LaunchFailure(Kind.RANK_EXITED, rank, cause.reason()));
         if (config.lostRank == LostRank.END_RUN || coordinator == null || coordinator.isOver()) {
@@ -239,7 +222,7 @@ final class RunningJob implements AutoCloseable {
         replacements++;
         LOG.warn("Rank {} is replaced: {}", rank, cause.reason());
         try {
-            RankProcess next = startRank(rank);
+            RankProcess next = parts.start(rank, output);
             ranks.set(ranks.indexOf(process), next);
             if (failure.isDone()) {
                 next.kill(); // all others may have been killed before it was in the list
@@ -253,8 +236,8 @@ final class RunningJob implements AutoCloseable {
 
     private void endAll(LaunchFailure first, List<CompletableFuture<Void>> exits) {
         LOG.warn("The run has failed: {}", first);
-        if (coordinator != null) {
-            coordinator.abort(new Failure(first.rank(), first.reason()));
+        if (parts.coordinator() != null) {
+            parts.coordinator().abort(new Failure(first.rank(), first.reason()));
         }
         long start = System.nanoTime();
         List<CompletableFuture<Void>> survivors = new ArrayList<>(exits);
@@ -309,16 +292,7 @@ final class RunningJob implements AutoCloseable {
     }
 
     private void cleanUp() {
-        closeQuietly(coordinator);
-        // Each takes a while, so all at once.
-        CompletableFuture.allOf(nodes.stream()
-                        .filter(Objects::nonNull)
-                        .map(node -> CompletableFuture.runAsync(
-                                () -> closeQuietly(node), task -> DaemonThreads.named("treeattn-launcher-close")
-                                        .newThread(task)
-                                        .start()))
-                        .toArray(CompletableFuture[]::new))
-                .join();
+        parts.close();
         output.end(OUTPUT_DEADLINE);
         if (Thread.currentThread() != shutdownHook) {
             try {
@@ -326,16 +300,6 @@ final class RunningJob implements AutoCloseable {
             } catch (IllegalStateException e) {
                 LOG.debug("The hook runs already", e);
             }
-        }
-    }
-
-    private static void closeQuietly(AutoCloseable resource) {
-        try {
-            if (resource != null) {
-                resource.close();
-            }
-        } catch (Exception e) {
-            LOG.warn("A part of a run did not close", e);
         }
     }
 

@@ -152,7 +152,8 @@ public final class CollectiveRank {
         double[] seconds = new double[BLOCK_RUNS];
         double[] copySeconds = new double[BLOCK_RUNS];
         for (int run = -(int) (BLOCK_WARM_UP_BYTES / size); run < BLOCK_RUNS; run++) {
-            ranks.sendRecv(nothing, 1 - ranks.rank(), nothing, 1 - ranks.rank()); // both are ready
+            ranks.sendRecv(nothing, 1 - ranks.rank(), nothing, 1 - ranks.rank()); // both are ready,
+            ranks.sendRecv(nothing, 1 - ranks.rank(), nothing, 1 - ranks.rank()); // and both are awake
             long start = System.nanoTime();
             if (ranks.rank() == 0) {
                 ranks.sendRecv(block, 1, nothing, 1);
