@@ -4,7 +4,7 @@
 // Rows of dq belong to one unit each; keys are shared by a head's C units, which therefore sum into arrays of their own
 // that are added in order afterwards. C depends on shapes alone: the same call gives the same bits on any number of threads.
 
-#include <sys/mman.h>
+#include <cstdlib>
 
 #include "problem.h"
 #include "scratch.h"
@@ -113,31 +113,6 @@ void add_lanes(const BackwardPlan &plan) {
     }
 }
 
-// Memory that is 0, in huge pages where the system has them: small ones cost a fault each, which adds up to a tenth of a call.
-class Zeroed {
-   public:
-    explicit Zeroed(int64_t floats) : bytes_(static_cast<size_t>(floats) * sizeof(float)) {
-        memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory_ != MAP_FAILED) {
-            madvise(memory_, bytes_, MADV_HUGEPAGE);
-        }
-    }
-    Zeroed(const Zeroed &) = delete;
-    Zeroed &operator=(const Zeroed &) = delete;
-    ~Zeroed() {
-        if (memory_ != MAP_FAILED) {
-            munmap(memory_, bytes_);
-        }
-    }
-
-    // Null if there was none to be had.
-    float *floats() const { return memory_ == MAP_FAILED ? nullptr : static_cast<float *>(memory_); }
-
-   private:
-    size_t bytes_;
-    void *memory_;
-};
-
 // pass 1: every unit sums; pass 2: the sums of a head's units are added
 ta_status run_backward(const Problem &problem, const Kernels &kernels, const ta_backward_params &params) {
     BackwardPlan plan{};
@@ -149,15 +124,18 @@ ta_status run_backward(const Problem &problem, const Kernels &kernels, const ta_
     plan.lanes = (kUnitsWanted + heads - 1) / heads;
     plan.lanes = plan.lanes < plan.blocks ? plan.lanes : plan.blocks;
     plan.floats = floats_before(problem, problem.spec.batch);
-    const Zeroed sums(1 + (plan.lanes - 1) * plan.floats);
-    plan.sums = sums.floats();
-    if (plan.sums == nullptr) {
-        return TA_OUT_OF_MEMORY;
+    if (plan.lanes > 1) {
+        plan.sums = static_cast<float *>(
+            std::calloc(static_cast<size_t>((plan.lanes - 1) * plan.floats) + 1, sizeof(float)));
+        if (plan.sums == nullptr) {
+            return TA_OUT_OF_MEMORY;
+        }
     }
     run_parallel(heads * plan.lanes, run_lane, &plan);
     if (plan.lanes > 1 && !plan.out_of_memory) {
         add_lanes(plan);
     }
+    std::free(plan.sums);
     return plan.out_of_memory ? TA_OUT_OF_MEMORY : TA_OK;
 }
 
