@@ -65,7 +65,7 @@ public final class AttentionRewrite {
                 replace(each, stock, new TreeDotProductOp(options(stock), HeadLayout.STOCK));
             } else if (each.getOp() instanceof MultiHeadDotProductAttention stock) {
                 replace(each, stock, new TreeMultiHeadOp(options(stock)));
-            } else if (WrittenAttention.isSoftmax(each)) {
+            } else if (GraphReader.isSoftmax(each)) {
                 WrittenAttention.around(graph, each).ifPresent(match -> replace(each, match));
             }
         }

@@ -53,8 +53,17 @@ record HeadLayout(boolean q, boolean k, boolean v, boolean out, boolean bias) {
         target.assign(turned.reshape('c', target.shape()));
     }
 
-    /** A mask that is added to scores of so many axes, read as float32. */
-    static AttentionMask bias(INDArray added, int rank) {
+    /** A mask that is added to scores of so many axes and keys, read as float32; one for all keys is spread over them. */
+    static AttentionMask bias(INDArray mask, int rank, long keys) {
+        INDArray added = mask;
+        if (mask.rank() == 0) {
+            added = mask.reshape(1);
+        }
+        if (added.size(-1) == 1 && keys > 1) {
+            long[] wide = added.shape().clone();
+            wide[wide.length - 1] = keys;
+            added = added.broadcast(wide);
+        }
         boolean keysOnly = added.length() == added.size(-1);
         if (added.rank() > rank || (rank > 4 && !keysOnly)) {
             throw new IllegalArgumentException("a mask that is added to scores of " + rank

@@ -66,6 +66,9 @@ public record RotaryEmbedding(double theta, Pairs pairs) {
      */
     void turn(INDArray rows, long[] positions, int direction) {
         int time = time(rows);
+        if (time == 0) {
+            return;
+        }
         int dim = Math.toIntExact(rows.size(-1));
         int tables = positions.length / time;
         int block = Math.max(1, TABLE / (tables * dim));
@@ -100,6 +103,9 @@ public record RotaryEmbedding(double theta, Pairs pairs) {
      */
     void apply(INDArray rows, Table table, int from, int count) {
         int time = time(rows);
+        if (time == 0) {
+            return;
+        }
         int dim = Math.toIntExact(rows.size(-1));
         int half = table.pairs;
         int sequences = Math.toIntExact(rows.length() / ((long) time * dim));

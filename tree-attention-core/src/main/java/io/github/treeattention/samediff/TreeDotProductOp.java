@@ -28,12 +28,13 @@ public final class TreeDotProductOp extends AttentionOp {
 
     static AttentionProblem problem(List<INDArray> inputs, INDArray mask, HeadLayout layout, AttentionOptions options) {
         boolean biased = layout.bias() && mask != null;
+        INDArray keys = HeadLayout.heads(inputs.get(1), layout.k());
         return AttentionProblem.of(
                 HeadLayout.heads(inputs.get(0), layout.q()),
-                HeadLayout.heads(inputs.get(1), layout.k()),
+                keys,
                 HeadLayout.heads(inputs.get(2), layout.v()),
                 biased ? null : mask,
-                biased ? options.withMask(HeadLayout.bias(mask, inputs.get(0).rank())) : options);
+                biased ? options.withMask(HeadLayout.bias(mask, inputs.get(0).rank(), keys.size(2))) : options);
     }
 
     @Override

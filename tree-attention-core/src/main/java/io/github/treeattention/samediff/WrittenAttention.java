@@ -12,11 +12,8 @@ import org.nd4j.autodiff.samediff.SameDiff;
 import org.nd4j.autodiff.samediff.VariableType;
 import org.nd4j.autodiff.samediff.internal.SameDiffOp;
 import org.nd4j.linalg.api.ops.DynamicCustomOp;
-import org.nd4j.linalg.api.ops.impl.reduce.Mmul;
 import org.nd4j.linalg.api.ops.impl.scalar.ScalarDivision;
 import org.nd4j.linalg.api.ops.impl.scalar.ScalarMultiplication;
-import org.nd4j.linalg.api.ops.impl.shape.Permute;
-import org.nd4j.linalg.api.ops.impl.transforms.custom.SoftMax;
 import org.nd4j.linalg.api.ops.impl.transforms.pairwise.arithmetic.AddOp;
 import org.nd4j.linalg.api.ops.impl.transforms.pairwise.arithmetic.DivOp;
 import org.nd4j.linalg.api.ops.impl.transforms.pairwise.arithmetic.MulOp;
@@ -28,6 +25,7 @@ import org.nd4j.linalg.api.ops.impl.transforms.pairwise.arithmetic.MulOp;
  */
 final class WrittenAttention {
     private final SameDiff graph;
+    private final GraphReader reader;
     private final SameDiffOp softmax;
     private final List<SameDiffOp> inner = new ArrayList<>();
     private SameDiffOp outer;
@@ -46,6 +44,7 @@ final class WrittenAttention {
 
     private WrittenAttention(SameDiff graph, SameDiffOp softmax) {
         this.graph = graph;
+        this.reader = new GraphReader(graph);
         this.softmax = softmax;
     }
 
@@ -97,28 +96,35 @@ final class WrittenAttention {
 
     /** A product takes {@code k} as {@code [..., features, time]}, unless it transposes it. */
     HeadLayout layout() {
-        return new HeadLayout(transposes(scores, 0), !transposes(scores, 1), transposes(outer, 1), false, bias != null);
+        return new HeadLayout(
+                GraphReader.transposes(scores, 0),
+                !GraphReader.transposes(scores, 1),
+                GraphReader.transposes(outer, 1),
+                false,
+                bias != null);
     }
 
     private boolean findValues() throws Obstacle {
         String weights = softmax.getOutputsOfOp().get(0);
-        List<SameDiffOp> readers = readers(weights);
+        List<SameDiffOp> readers = reader.readers(weights);
         Optional<SameDiffOp> product =
-                readers.stream().filter(each -> isProduct(each)).findFirst();
+                readers.stream().filter(GraphReader::isProduct).findFirst();
         if (product.isEmpty()) {
             Optional<SameDiffOp> between = readers.stream()
                     .filter(each -> each.getOutputsOfOp().stream()
-                            .flatMap(output -> readers(output).stream())
-                            .anyMatch(next -> isProduct(next)))
+                            .flatMap(output -> reader.readers(output).stream())
+                            .anyMatch(GraphReader::isProduct))
                     .findFirst();
             if (between.isPresent()) {
-                throw new Obstacle("between its softmax and the values stands " + name(between.get()));
+                throw new Obstacle("between its softmax and the values stands " + GraphReader.name(between.get()));
             }
             return false;
         }
         outer = product.get();
         requireSoleReader(softmax);
-        if (!outer.getInputsToOp().get(0).equals(weights) || transposes(outer, 0) || transposes(outer, 2)) {
+        if (!outer.getInputsToOp().get(0).equals(weights)
+                || GraphReader.transposes(outer, 0)
+                || GraphReader.transposes(outer, 2)) {
             throw new Obstacle("its weights must be the first factor of the product with the values, not transposed");
         }
         requirePlainProduct(outer);
@@ -130,16 +136,16 @@ final class WrittenAttention {
         String at = softmax.getInputsToOp().get(0);
         requireLastAxis(at);
         while (true) {
-            SameDiffOp op = writer(at);
+            SameDiffOp op = reader.writer(at);
             if (op == null) {
                 throw new Obstacle("its scores are not computed in the graph");
             }
             requireSoleReader(op);
             inner.add(op);
-            if (isProduct(op)) {
+            if (GraphReader.isProduct(op)) {
                 scores = op;
                 requirePlainProduct(op);
-                if (transposes(op, 2)) {
+                if (GraphReader.transposes(op, 2)) {
                     throw new Obstacle("the product of queries and keys is transposed");
                 }
                 return;
@@ -160,8 +166,9 @@ final class WrittenAttention {
             return inputs.get(0);
         }
         if (op.getOp() instanceof MulOp || op.getOp() instanceof DivOp) {
-            int other = op.getOp() instanceof MulOp && number(inputs.get(0)).isPresent() ? 0 : 1;
-            double factor = number(inputs.get(other))
+            int other =
+                    op.getOp() instanceof MulOp && reader.number(inputs.get(0)).isPresent() ? 0 : 1;
+            double factor = reader.number(inputs.get(other))
                     .orElseThrow(() -> new Obstacle(
                             "its scores are scaled by " + inputs.get(other) + ", which is not one constant number"));
             scale = op.getOp() instanceof MulOp ? scale * factor : scale / factor;
@@ -175,13 +182,13 @@ final class WrittenAttention {
             bias = inputs.get(other);
             return inputs.get(1 - other);
         }
-        throw new Obstacle("between its scores and the softmax stands " + name(op));
+        throw new Obstacle("between its scores and the softmax stands " + GraphReader.name(op));
     }
 
     private boolean leadsToProduct(String variable) {
-        SameDiffOp op = writer(variable);
+        SameDiffOp op = reader.writer(variable);
         for (int steps = 0; op != null && steps < 8; steps++) {
-            if (isProduct(op)) {
+            if (GraphReader.isProduct(op)) {
                 return true;
             }
             boolean factor = op.getOp() instanceof ScalarMultiplication
@@ -191,10 +198,11 @@ final class WrittenAttention {
             if (!factor) {
                 return false;
             }
-            op = writer(op.getInputsToOp()
+            op = reader.writer(op.getInputsToOp()
                     .get(
                             op.getInputsToOp().size() > 1
-                                            && number(op.getInputsToOp().get(0)).isPresent()
+                                            && reader.number(op.getInputsToOp().get(0))
+                                                    .isPresent()
                                     ? 1
                                     : 0));
         }
@@ -204,28 +212,9 @@ final class WrittenAttention {
     private void requireLastAxis(String input) throws Obstacle {
         DynamicCustomOp op = (DynamicCustomOp) softmax.getOp();
         long axis = op.numIArguments() == 0 ? -1 : op.getIArgument(0);
-        if (axis != -1 && axis != rank(input) - 1) {
+        if (axis != -1 && axis != reader.rank(input) - 1) {
             throw new Obstacle("its softmax is over axis " + axis + ", which is not known to be the last");
         }
-    }
-
-    /** Axes of the scores; -1 if the graph does not say. */
-    private int rank(String input) {
-        long[] shape = graph.getVariable(input).getShape();
-        if (shape != null && shape.length > 0) {
-            return shape.length;
-        }
-        SameDiffOp op = writer(input);
-        if (op == null) {
-            return -1;
-        }
-        if (op.getOp() instanceof Permute permute && permute.numIArguments() > 0) {
-            return permute.numIArguments();
-        }
-        if (isProduct(op) || op.getInputsToOp().size() <= 2) {
-            return op.getInputsToOp().stream().mapToInt(this::rank).max().orElse(-1);
-        }
-        return -1;
     }
 
     /** Its gradient is not computed. */
@@ -241,7 +230,7 @@ final class WrittenAttention {
             if (variable.getVariableType() == VariableType.VARIABLE) {
                 throw new Obstacle("its mask " + bias + " is trained, by " + name);
             }
-            SameDiffOp op = writer(name);
+            SameDiffOp op = reader.writer(name);
             if (seen.add(name) && op != null && op.getInputsToOp() != null) {
                 open.addAll(op.getInputsToOp());
             }
@@ -251,7 +240,7 @@ final class WrittenAttention {
     private void requireSoleReader(SameDiffOp op) throws Obstacle {
         String output = op.getOutputsOfOp().get(0);
         boolean watched = graph.getLossVariables().contains(output);
-        if (readers(output).size() != 1 || watched) {
+        if (reader.readers(output).size() != 1 || watched) {
             throw new Obstacle("others read " + output + " too");
         }
         if (isNotEmpty(op.getControlDeps())
@@ -271,43 +260,5 @@ final class WrittenAttention {
         if (!plain) {
             throw new Obstacle("the product " + product.getName() + " has factors of its own");
         }
-    }
-
-    private Optional<Double> number(String name) {
-        SDVariable variable = graph.getVariable(name);
-        return variable.getVariableType() == VariableType.CONSTANT
-                        && variable.getArr().length() == 1
-                ? Optional.of(variable.getArr().getDouble(0))
-                : Optional.empty();
-    }
-
-    private SameDiffOp writer(String variable) {
-        String op = graph.getVariables().get(variable).getOutputOfOp();
-        return op == null ? null : graph.getOps().get(op);
-    }
-
-    private List<SameDiffOp> readers(String variable) {
-        List<String> names = graph.getVariables().get(variable).getInputsForOp();
-        return names == null
-                ? List.of()
-                : names.stream().distinct().map(graph.getOps()::get).toList();
-    }
-
-    private static boolean isProduct(SameDiffOp op) {
-        return op.getOp() instanceof Mmul;
-    }
-
-    private static boolean transposes(SameDiffOp product, int index) {
-        DynamicCustomOp op = (DynamicCustomOp) product.getOp();
-        return op.numIArguments() > index && op.getIArgument(index) != 0;
-    }
-
-    private static String name(SameDiffOp op) {
-        return op.getName() + " (" + op.getOp().opName() + ")";
-    }
-
-    /** Whether an operation is where to look. */
-    static boolean isSoftmax(SameDiffOp op) {
-        return op.getOp() instanceof SoftMax;
     }
 }

@@ -1,7 +1,6 @@
 package io.github.treeattention.samediff;
 
-import static io.github.treeattention.testkit.ArrayDifference.difference;
-import static io.github.treeattention.testkit.ArrayDifference.largest;
+import static io.github.treeattention.samediff.RewriteBounds.assertNear;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -32,11 +31,11 @@ import org.nd4j.linalg.factory.Nd4j;
 @ExtendWith(SeededArrays.class)
 @Timeout(120)
 class WrittenAttentionTest {
-    private static final int BATCH = 2;
-    private static final int HEADS = 3;
-    private static final int TIME = 7;
-    private static final int SIZE = 4;
-    private static final int WIDTH = HEADS * SIZE;
+    static final int BATCH = 2;
+    static final int HEADS = 3;
+    static final int TIME = 7;
+    static final int SIZE = 4;
+    static final int WIDTH = HEADS * SIZE;
 
     private static INDArray bounded(DataType type, long... shape) {
         return Nd4j.rand(DataType.DOUBLE, shape).muli(2).subi(1).castTo(type);
@@ -49,7 +48,7 @@ class WrittenAttentionTest {
     }
 
     /** A block as an exported BERT has it: {@code mask [batch, time]} of 0 and 1 becomes what is added. */
-    private static SameDiff imported(DataType type) {
+    static SameDiff imported(DataType type) {
         SameDiff graph = SameDiff.create();
         SDVariable x = graph.placeHolder("x", type, -1, WIDTH);
         SDVariable seen = graph.placeHolder("mask", type, -1, TIME);
@@ -68,12 +67,12 @@ class WrittenAttentionTest {
         return graph;
     }
 
-    private static Map<String, INDArray> feed(DataType type) {
+    static Map<String, INDArray> feed(DataType type) {
         INDArray mask = Nd4j.create(new double[][] {{1, 1, 1, 1, 1, 1, 1}, {1, 1, 0, 1, 1, 0, 0}});
         return Map.of("x", bounded(type, BATCH * TIME, WIDTH), "mask", mask.castTo(type));
     }
 
-    private static void copyWeights(SameDiff from, SameDiff to) {
+    static void copyWeights(SameDiff from, SameDiff to) {
         for (SDVariable each : from.variables()) {
             if (each.name().startsWith("W")) {
                 to.getVariable(each.name())
@@ -119,15 +118,6 @@ class WrittenAttentionTest {
         assertEquals(List.of(), AttentionRewrite.apply(graph).replaced());
     }
 
-    /** As near to float64 as the stock operations are, within a factor and some roundings of sums of 7 * 12 terms. */
-    private static void assertNear(INDArray wanted, INDArray stock, INDArray got, String name) {
-        boolean single = stock.dataType() == DataType.FLOAT;
-        double unit = single ? 0x1p-24 : 0x1p-53;
-        double stockError = difference(wanted, stock.castTo(DataType.DOUBLE));
-        double tolerance = 2 * stockError + 84 * unit * largest(wanted);
-        assertEquals(0, difference(wanted, got.castTo(DataType.DOUBLE)), tolerance, name);
-    }
-
     private record Plain(SameDiff graph, SDVariable q, SDVariable k, SDVariable v) {
         static Plain of(int rank) {
             SameDiff graph = SameDiff.create();
@@ -157,10 +147,10 @@ class WrittenAttentionTest {
         Map<String, INDArray> slopes = graph.calculateGradients(Map.of(), "q", "k", "v");
         RewriteReport report = AttentionRewrite.apply(graph);
         assertEquals(1, report.replaced().size(), report.toString());
-        assertEquals(0, difference(wanted, graph.outputSingle(Map.of(), "out")), 1e-13);
+        assertNear(wanted, wanted, graph.outputSingle(Map.of(), "out"), "out");
         Map<String, INDArray> got = graph.calculateGradients(Map.of(), "q", "k", "v");
         for (String name : got.keySet()) {
-            assertEquals(0, difference(slopes.get(name), got.get(name)), 1e-12, name);
+            assertNear(slopes.get(name), slopes.get(name), got.get(name), name);
         }
     }
 
@@ -174,7 +164,9 @@ class WrittenAttentionTest {
             Plain twice = Plain.of(rank);
             SDVariable three = twice.graph.constant(Nd4j.scalar(3.0));
             checkReplaced(twice.attend(three.mul(twice.product().div(2)), weights -> weights));
-            for (long[] shape : new long[][] {{TIME}, {TIME, TIME}, {BATCH, TIME, TIME}, {1, HEADS, TIME, TIME}}) {
+            for (long[] shape : new long[][] {
+                {TIME}, {1}, {TIME, TIME}, {TIME, 1}, {BATCH, TIME, TIME}, {1, HEADS, TIME, TIME}, {BATCH, 1, TIME, 1}
+            }) {
                 if (shape.length > rank || (shape.length == 3 && rank == 4)) {
                     continue;
                 }

@@ -87,6 +87,9 @@ public record AttentionSettings(
         if (ropeTheta > 0 && headSize % 2 != 0) {
             throw new IllegalArgumentException("RoPE needs an even headSize: got " + headSize);
         }
+        if (!Double.isFinite(scale)) {
+            throw new IllegalArgumentException("scale must be finite, 0 for 1 / sqrt(headSize): got " + scale);
+        }
         Dropout.of(attentionDropout, 0, 0); // refuses what is no rate
         return AttentionBlock.of(heads, project, of(heads));
     }

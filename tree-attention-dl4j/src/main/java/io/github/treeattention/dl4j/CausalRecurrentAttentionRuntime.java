@@ -30,6 +30,11 @@ final class CausalRecurrentAttentionRuntime extends RecurrentAttentionRuntime im
 
     @Override
     public INDArray attend(INDArray sequence, long position, Scratch scratch) {
+        if (position > 0 && state.last() == null) {
+            throw new IllegalStateException(
+                    "this layer's next step needs its latest output: want a state of 'keys', 'values'"
+                            + " and 'last', as rnnGetPreviousState gives it, got one without 'last'");
+        }
         state.append(
                 scratch.own(block().keys(sequence, paramTable, position)),
                 scratch.own(block().values(sequence, paramTable)));

@@ -23,8 +23,12 @@ final class LearnedSelfAttentionRuntime extends SequenceRuntime<AttentionPass> i
     }
 
     @Override
-    public void distribute(SequenceExchange with) {
+    public void requireFits(SequenceExchange with) {
         share(paramTable.get(TreeLearnedSelfAttentionLayer.QUERIES), with); // refuses too few
+    }
+
+    @Override
+    public void distribute(SequenceExchange with) {
         this.exchange = with;
     }
 

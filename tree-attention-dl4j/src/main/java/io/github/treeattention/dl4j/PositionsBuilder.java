@@ -7,7 +7,7 @@ package io.github.treeattention.dl4j;
  *
  * @param <B> the builder
  */
-interface PositionsBuilder<B> extends SettingsBuilder<B> {
+public interface PositionsBuilder<B> extends SettingsBuilder<B> {
     /** Whether a query sees only keys at or before its own position. Default false. */
     default B causal(boolean value) {
         return attention(attention().withCausal(value));

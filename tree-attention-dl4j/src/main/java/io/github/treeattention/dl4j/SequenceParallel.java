@@ -82,8 +82,9 @@ public final class SequenceParallel {
      */
     public static void attach(MultiLayerNetwork network, Communicator communicator) {
         requireWhole(network.getLayerWiseConfigurations().getBackpropType());
-        SequenceExchange exchange = distribute(network, network.getLayers(), communicator, network::getListeners);
+        SequenceExchange exchange = exchange(network, network.getLayers(), communicator, network::getListeners);
         share(exchange, network.params(), network.getUpdater().getStateViewArray());
+        distribute(network.getLayers(), exchange);
         long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount())
                 .get(0);
         network.setIterationCount((int) counts[0]);
@@ -99,13 +100,10 @@ public final class SequenceParallel {
                 throw refusal(vertex.getVertexName(), vertex.getClass());
             }
         }
-        SequenceExchange exchange = distribute(network, network.getLayers(), communicator, network::getListeners);
-        for (GraphVertex vertex : network.getVertices()) {
-            if (vertex instanceof Distributable attention) {
-                attention.distribute(exchange);
-            }
-        }
+        SequenceExchange exchange = exchange(network, network.getLayers(), communicator, network::getListeners);
         share(exchange, network.params(), network.getUpdater().getStateViewArray());
+        distribute(network.getLayers(), exchange);
+        distribute(network.getVertices(), exchange);
         long[] counts = exchange.gather(network.getIterationCount(), network.getEpochCount())
                 .get(0);
         network.getConfiguration().setIterationCount((int) counts[0]);
@@ -121,7 +119,8 @@ public final class SequenceParallel {
         }
     }
 
-    private static SequenceExchange distribute(
+    /** What a network that may be attached will send by; the network stays as it is. */
+    private static SequenceExchange exchange(
             Model network,
             Layer[] layers,
             Communicator communicator,
@@ -136,10 +135,18 @@ public final class SequenceParallel {
                 communicator, () -> listeners.get().stream().anyMatch(each -> GradientSum.isOf(network, each)));
         for (Layer layer : layers) {
             if (layer instanceof Distributable attention) {
-                attention.distribute(exchange);
+                attention.requireFits(exchange);
             }
         }
         return exchange;
+    }
+
+    private static void distribute(Object[] parts, SequenceExchange exchange) {
+        for (Object part : parts) {
+            if (part instanceof Distributable attention) {
+                attention.distribute(exchange);
+            }
+        }
     }
 
     private static void share(SequenceExchange exchange, INDArray parameters, INDArray updaterState) {

@@ -5,7 +5,7 @@ package io.github.treeattention.dl4j;
  *
  * @param <B> the builder
  */
-interface SettingsBuilder<B> {
+public interface SettingsBuilder<B> {
     /** The options so far. */
     AttentionSettings attention();
 

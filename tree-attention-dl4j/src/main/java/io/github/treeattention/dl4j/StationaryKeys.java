@@ -79,7 +79,8 @@ final class StationaryKeys implements KeySource {
         }
         INDArray lse = scratch.own(Transforms.log(weights, true)).addi(top);
         // Who saw no key has weight 0, out 0 and, by the logarithm, an lse of -inf.
-        out.divi(scratch.own(weights.add(weights.eq(0).castTo(weights.dataType()))));
+        INDArray empty = scratch.own(weights.eq(0));
+        out.divi(scratch.own(weights.add(scratch.own(empty.castTo(weights.dataType())))));
         return new ArrayAttention.Result(
                 out, lse.reshape(lse.size(0), lse.size(1), lse.size(2)).dup('c'));
     }

@@ -191,6 +191,9 @@ class RecurrentAttentionTest {
         net.clearLayerMaskArrays();
         assertSteps(whole, x, net, 5, 9);
         assertSteps(whole, x, other, 5, 9);
+        MultiLayerNetwork halved = net.clone();
+        halved.rnnSetPreviousState(0, Map.of("keys", state.get("keys"), "values", state.get("values")));
+        assertThrows(IllegalStateException.class, () -> halved.rnnTimeStep(slice(x, 5, 7)));
         // A failed step leaves the state as it was.
         net.rnnClearPreviousState();
         assertSteps(whole, x, net, 0, 3);
