@@ -28,7 +28,7 @@ final class LinkTrial {
     /** A whole frame: what gets through only in small pieces must not pass. */
     private static final int PROBE_BYTES = 32 << 10;
 
-    private static final int MOST_EXCHANGES = 100;
+    private static final int MOST_ROUNDS = 100;
     /** For one length over one medium, about. */
     private static final double BUDGET_SECONDS = 0.03;
 
@@ -48,7 +48,7 @@ final class LinkTrial {
     }
 
     /**
-     * How long it takes two members to send each other a message at the same time.
+     * How long a message takes from one member to another: half of the way there and back.
      *
      * @param shorter seconds for 16.5 KB
      * @param longer seconds for 256 KiB
@@ -102,7 +102,7 @@ final class LinkTrial {
                     group.rank());
             return Choice.UDP_FAILS;
         }
-        Times ofTcp = agreed(exchanges(Communicators.over(group, tcp, abort, timeout)));
+        Times ofTcp = agreed(times(Communicators.over(group, tcp, abort, timeout)));
         ofUdp = agreed(ofUdp);
         Choice choice = ofUdp.beats(ofTcp) ? Choice.UDP : Choice.TCP;
         LOG.info("Rank {}: links between hosts are {}: {} by TCP, {} by Aeron UDP", group.rank(), choice, ofTcp, ofUdp);
@@ -120,7 +120,7 @@ final class LinkTrial {
         try {
             Communicator pairs = Communicators.over(group, udp, late, limit);
             probeAll(pairs);
-            return exchanges(pairs);
+            return times(pairs);
         } catch (CollectiveException e) {
             if (abort.failure().isPresent()) {
                 throw e;
@@ -147,7 +147,7 @@ final class LinkTrial {
     }
 
     /** Between rank 0 and the first on another host; zeros at all others. It must be the communicator's last use. */
-    private Times exchanges(Communicator pairs) {
+    private Times times(Communicator pairs) {
         int far = 1;
         while (group.host(far).equals(group.host(0))) {
             far++;
@@ -156,31 +156,38 @@ final class LinkTrial {
             return new Times(0, 0);
         }
         int partner = group.rank() == 0 ? far : 0;
-        return new Times(exchange(pairs, partner, SHORT_BYTES), exchange(pairs, partner, LONG_BYTES));
+        return new Times(oneWay(pairs, partner, SHORT_BYTES), oneWay(pairs, partner, LONG_BYTES));
     }
 
     /** The fastest quarter of so many as there is time for: what delays the rest is seldom the link. */
-    private double exchange(Communicator pairs, int partner, int length) {
-        double first = exchange(pairs, partner, length, 2);
+    private double oneWay(Communicator pairs, int partner, int length) {
+        double first = oneWay(pairs, partner, length, 2);
         ByteBuffer mine = buffer(Integer.BYTES);
         ByteBuffer theirs = buffer(Integer.BYTES);
-        mine.putInt(0, (int) Math.max(2, Math.min(MOST_EXCHANGES, BUDGET_SECONDS / first)));
+        mine.putInt(0, (int) Math.max(2, Math.min(MOST_ROUNDS, BUDGET_SECONDS / first)));
         pairs.sendRecv(mine, partner, theirs, partner);
         int count = Math.min(mine.getInt(0), theirs.getInt(0));
-        return exchange(pairs, partner, length, count);
+        return oneWay(pairs, partner, length, count);
     }
 
-    private static double exchange(Communicator pairs, int partner, int length, int count) {
-        ByteBuffer mine = buffer(length);
-        ByteBuffer theirs = buffer(length);
+    private double oneWay(Communicator pairs, int partner, int length, int count) {
+        ByteBuffer message = buffer(length);
         double[] seconds = new double[count];
         for (int i = 0; i < count; i++) {
             long start = System.nanoTime();
-            pairs.sendRecv(mine, partner, theirs, partner);
-            seconds[i] = (System.nanoTime() - start) / 1e9;
+            pass(pairs, partner, message, 0);
+            pass(pairs, partner, message, 1);
+            seconds[i] = (System.nanoTime() - start) / 2e9;
         }
         Arrays.sort(seconds);
         return seconds[count / 4];
+    }
+
+    /** From rank 0, or back to it: the second to send has received before, else it would not be the way there and back. */
+    private void pass(Communicator pairs, int partner, ByteBuffer message, int turn) {
+        ByteBuffer nothing = buffer(0);
+        boolean sends = (group.rank() == 0) == (turn == 0);
+        pairs.sendRecv(sends ? message : nothing, partner, sends ? nothing : message, partner);
     }
 
     /** What rank 0 has measured. */
