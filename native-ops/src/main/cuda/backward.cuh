@@ -79,7 +79,7 @@ DEVICE void differentiate(const Problem &p, const Backward &m, int b, int kv_hea
             delta = p.deltas[place];
             kept = p.dropout_threshold == 0 || keeps(p, dropout_key(p, b, row), position) ? p.kept_scale : 0.0f;
         }
-        *weight = probability * kept;
+        *weight = kept == 0.0f ? 0.0f : probability * kept;  // a probability that is NaN does not reach what was dropped
         *d = probability == 0.0f ? 0.0f : probability * ((kept == 0.0f ? 0.0f : *d * kept) - delta) * outer;
     }
     sync_warp();

@@ -29,11 +29,16 @@ public abstract class AttentionOptionsContract {
     /** The kernel under test. */
     protected abstract AttentionKernel kernel();
 
+    /** How many random problems to try in the place of so many: fewer where a kernel is simulated. */
+    protected int trials(int usual) {
+        return usual;
+    }
+
     /** NaN and infinite keys and values, by whatever they are hidden. */
     @Test
     void shouldKeepHiddenKeysFromTheState() {
         SplittableRandom random = Seeds.random("shouldKeepHiddenKeysFromTheState");
-        for (int trial = 0; trial < 20; trial++) {
+        for (int trial = 0; trial < trials(20); trial++) {
             requirePoisonKeptFromState(PoisonedCase.hidden(random));
         }
     }
@@ -41,7 +46,7 @@ public abstract class AttentionOptionsContract {
     @Test
     void shouldKeepDroppedValuesFromTheState() {
         SplittableRandom random = Seeds.random("shouldKeepDroppedValuesFromTheState");
-        for (int trial = 0; trial < 12; trial++) {
+        for (int trial = 0; trial < trials(12); trial++) {
             requirePoisonKeptFromState(PoisonedCase.dropped(random));
         }
     }
@@ -49,7 +54,7 @@ public abstract class AttentionOptionsContract {
     @Test
     void shouldKeepHiddenKeysFromTheGradients() {
         SplittableRandom random = Seeds.random("shouldKeepHiddenKeysFromTheGradients");
-        for (int trial = 0; trial < 8; trial++) {
+        for (int trial = 0; trial < trials(8); trial++) {
             requirePoisonKeptFromGradients(PoisonedCase.hidden(random), random);
         }
     }
@@ -57,7 +62,7 @@ public abstract class AttentionOptionsContract {
     @Test
     void shouldKeepDroppedValuesFromTheGradients() {
         SplittableRandom random = Seeds.random("shouldKeepDroppedValuesFromTheGradients");
-        for (int trial = 0; trial < 8; trial++) {
+        for (int trial = 0; trial < trials(8); trial++) {
             requirePoisonKeptFromGradients(PoisonedCase.dropped(random), random);
         }
     }
@@ -66,7 +71,7 @@ public abstract class AttentionOptionsContract {
     @Test
     void shouldKeepQueriesFromKeysThatTheyDoNotSee() {
         SplittableRandom random = Seeds.random("shouldKeepQueriesFromKeysThatTheyDoNotSee");
-        for (int trial = 0; trial < 12; trial++) {
+        for (int trial = 0; trial < trials(12); trial++) {
             AttentionCase c = new RandomCase(random).build();
             int rows = c.batch() * c.spec.heads() * c.queries;
             boolean[] bad = new boolean[rows];
@@ -174,7 +179,7 @@ public abstract class AttentionOptionsContract {
     @Test
     void shouldGiveEveryRowTheSameWhateverTheCallHolds() {
         SplittableRandom random = Seeds.random("shouldGiveEveryRowTheSameWhateverTheCallHolds");
-        for (int trial = 0; trial < 10; trial++) {
+        for (int trial = 0; trial < trials(10); trial++) {
             RandomCase builder = new RandomCase(random).masked(true);
             Dropout dropout = Dropout.of(0.4, random.nextLong(), 1);
             AttentionCase c = builder.spec(builder.spec().withDropout(dropout)).build();

@@ -25,6 +25,22 @@ public record KernelTrial(AttentionSpec spec, KvType type, Sizes sizes, boolean 
         KernelCheck.requireClose(kernel, c, run(kernel, c), 1);
     }
 
+    /** The same, where each query has one channel ten thousand times as large as others, in which keys are 0. */
+    public void forwardBesideAnOutlier(AttentionKernel kernel, SplittableRandom random) {
+        AttentionCase c = build(random);
+        float[] q = c.q.clone();
+        for (int i = 0; i < q.length; i += spec.headDim()) {
+            q[i] *= 10_000;
+        }
+        for (AttentionCase.Keys row : c.keys) {
+            for (int i = 0; i < row.k.length; i += spec.headDim()) {
+                row.k[i] = 0;
+            }
+        }
+        AttentionCase outlier = c.withQueries(q);
+        KernelCheck.requireClose(kernel, outlier, run(kernel, outlier), 1);
+    }
+
     /** Checks the gradients of one fresh problem. */
     public void backward(AttentionKernel kernel, SplittableRandom random) {
         AttentionCase c = build(random);

@@ -11,7 +11,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Tag;
 
-/** The kernels' contracts on a real device. Skipped without one, or failed where the profile {@code gpu} promises one. */
+/** The kernels' contracts on a real device. Skipped without one, or failed where
+ * {@code TREEATTENTION_REQUIRE_GPU=1} promises one. */
 @Tag("gpu")
 class CudaDeviceTest {
 
@@ -69,8 +70,8 @@ class CudaDeviceTest {
 
     private static void requireDevice() {
         new CudaKernelProvider().unavailabilityCause().ifPresent(cause -> {
-            if (Boolean.getBoolean("treeattention.require.gpu")) {
-                Assertions.fail("the profile gpu needs a CUDA device: " + cause.getMessage());
+            if ("1".equals(System.getenv("TREEATTENTION_REQUIRE_GPU"))) {
+                Assertions.fail("TREEATTENTION_REQUIRE_GPU needs a CUDA device: " + cause.getMessage());
             }
             Skips.skip("no CUDA device: " + cause.getMessage());
         });

@@ -26,6 +26,9 @@ class PlantedBugsTest {
     private static final String ONE = "0f3F800000";
 
     private static final SimulatedCase DECODE = SimulatedCase.decode(4, 1, 64, KvType.F16, 1, 130);
+    /** 16 rows: the sums of the warps need more room than the keys, and take that of values. */
+    private static final SimulatedCase WIDE_DECODE = SimulatedCase.decode(16, 1, 64, KvType.F16, 1, 60);
+
     private static final SimulatedCase FORWARD =
             SimulatedCase.forward("forward", causal(4, 2, 64), KvType.F16, 1, 9, 70);
     private static final SimulatedCase PLAIN =
@@ -53,7 +56,7 @@ class PlantedBugsTest {
 
     @Test
     void shouldBeSilentAboutWhatShips() {
-        for (SimulatedCase c : new SimulatedCase[] {DECODE, FORWARD, PLAIN, BACKWARD}) {
+        for (SimulatedCase c : new SimulatedCase[] {DECODE, WIDE_DECODE, FORWARD, PLAIN, BACKWARD}) {
             assertDoesNotThrow(() -> run(c, UnaryOperator.identity()), c.name());
         }
     }
@@ -61,6 +64,7 @@ class PlantedBugsTest {
     @Test
     void shouldCatchMissingBarriers() {
         caught(DECODE, "decode_f16_d64_r4", BARRIER, NOTHING, 0, 1, 2, 4);
+        caught(WIDE_DECODE, "decode_f16_d64_r4", BARRIER, NOTHING, 3);
         caught(DECODE, "decode_f16_d64_r4", WARP_BARRIER, NOTHING, 0);
         caught(DECODE, "merge", BARRIER, NOTHING, 0);
         caught(FORWARD, "forward_f16_d64", BARRIER, NOTHING, 0, 1, 2);

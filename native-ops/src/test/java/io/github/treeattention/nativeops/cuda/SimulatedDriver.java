@@ -32,7 +32,7 @@ final class SimulatedDriver implements CudaDriver {
 
     private record Function(PtxModule module, String name) {}
 
-    private final CudaDevice device = new CudaDevice("simulated", 80, MULTIPROCESSORS, SHARED_BYTES);
+    private final CudaDevice device;
     private final UnaryOperator<String> edit;
     private final PtxSimulator simulator;
     private final List<PtxModule> modules = new ArrayList<>();
@@ -50,8 +50,18 @@ final class SimulatedDriver implements CudaDriver {
         this(seed, arithmetic, UnaryOperator.identity());
     }
 
+    /** @param device as which it shows itself */
+    SimulatedDriver(CudaDevice device) {
+        this(device, 0, Arithmetic.NEAREST, UnaryOperator.identity());
+    }
+
     /** @param edit what happens to PTX before it is loaded: planted bugs */
     SimulatedDriver(long seed, Arithmetic arithmetic, UnaryOperator<String> edit) {
+        this(new CudaDevice("simulated", 80, MULTIPROCESSORS, SHARED_BYTES), seed, arithmetic, edit);
+    }
+
+    private SimulatedDriver(CudaDevice device, long seed, Arithmetic arithmetic, UnaryOperator<String> edit) {
+        this.device = device;
         this.simulator = new PtxSimulator(SHARED_BYTES, seed, arithmetic);
         this.edit = edit;
     }

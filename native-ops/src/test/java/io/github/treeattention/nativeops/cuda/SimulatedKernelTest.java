@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.treeattention.attention.AttentionSpec;
 import io.github.treeattention.attention.Dropout;
 import io.github.treeattention.cache.KvType;
+import io.github.treeattention.kernel.KernelTrial;
 import io.github.treeattention.nativeops.ptx.Arithmetic;
 import io.github.treeattention.nativeops.ptx.Counters;
 import io.github.treeattention.nativeops.ptx.PtxModule;
@@ -73,6 +74,18 @@ class SimulatedKernelTest {
                         40,
                         8,
                         true));
+    }
+
+    /** Terms of 16 bits keep the small elements of a row beside a large one. */
+    @Test
+    void shouldKeepSmallQueriesBesideAnOutlier() {
+        SplittableRandom random = Seeds.random("shouldKeepSmallQueriesBesideAnOutlier");
+        for (KvType type : new KvType[] {KvType.F16, KvType.BF16}) {
+            SimulatedDriver driver = new SimulatedDriver();
+            new KernelTrial(AttentionSpec.of(1, 1, 64), type, new KernelTrial.Sizes(1, 17, 20, 16), false)
+                    .forwardBesideAnOutlier(new CudaKernel(driver), random);
+            assertTrue(driver.launches().get(0).kernel().startsWith("forward_"), "by tensor cores");
+        }
     }
 
     @Test
@@ -153,5 +166,39 @@ class SimulatedKernelTest {
         assertTrue(forward.warpInstructions("mma") > 0, "tensor cores are used");
         assertEquals(1, forward.wavefrontsPerRequest("ldmatrix"), forward.worst());
         assertEquals(1, forward.wavefrontsPerRequest("cp.async"), forward.worst());
+    }
+
+    /**
+     * What kernels ask of memory, on one problem each: the sectors of 32 bytes that a request of a warp touches in global memory (4 hold
+     * 32 floats, 16 hold 16 bytes for each lane), at most, and no bank conflict but in decode's last step.
+     */
+    @Test
+    void shouldStayWithinItsBudgetsOfMemoryAccess() {
+        AttentionSpec spec = causal(2, 1, 64);
+        require(SimulatedCase.decode(8, 2, 64, KvType.F16, 1, 100), 0, 5.3, 3.7, 1.4);
+        require(SimulatedCase.decode(8, 2, 64, KvType.F16, 1, 100), 1, 3.9, 3.7, 1);
+        require(SimulatedCase.forward("forward", causal(4, 2, 64), KvType.F16, 1, 9, 50), 0, 4.8, 10.4, 1);
+        SimulatedCase plain = SimulatedCase.of("plain", false, spec, KvType.F32, 1, 12, 50, 16, false);
+        require(plain, 0, 2.4, 4.2, 1);
+        SimulatedCase backward = SimulatedCase.of("backward", true, spec, KvType.F16, 1, 12, 50, 16, false);
+        require(backward, 0, 4.2, 1, 0); // deltas: no shared memory
+        require(backward, 1, 2.6, 4, 1);
+        require(backward, 2, 2.5, 4, 1);
+    }
+
+    private static void require(SimulatedCase c, int launch, double loads, double stores, double conflicts) {
+        Counters counters =
+                c.run(0, Arithmetic.NEAREST, 1, UnaryOperator.identity()).get(launch);
+        String what = counters.kernel() + ", worst " + counters.worst() + ": ";
+        double load = counters.sectorsPerRequest("ld.global");
+        double store = counters.sectorsPerRequest("st.global");
+        assertTrue(load > 0 && load <= loads, what + load + " sectors a load");
+        assertTrue(store <= stores, what + store + " sectors a store");
+        for (String opcode : new String[] {"ld.shared", "ldmatrix", "cp.async"}) {
+            double passes = counters.wavefrontsPerRequest(opcode);
+            assertTrue(passes <= 1, what + passes + " passes a request of " + opcode);
+        }
+        double passes = counters.wavefrontsPerRequest("st.shared");
+        assertTrue(passes <= conflicts, what + passes + " passes a store to shared memory");
     }
 }

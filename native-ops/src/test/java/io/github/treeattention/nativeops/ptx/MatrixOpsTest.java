@@ -106,4 +106,45 @@ class MatrixOpsTest {
             load(count, true);
         }
     }
+
+    /** One element of each factor, at row 3 and column 5, beside ones; the result there, the same by every arithmetic. */
+    private static float corner(boolean brain, float left, float right, float start) {
+        String type = brain ? "bf16" : "f16";
+        long[][] registers = new long[6][Warp.LANES];
+        for (int k = 0; k < 16; k++) {
+            put(registers, k >= 8 ? 2 : 0, 3 * 4 + k % 8 / 2, k % 2, half(k == 4 ? left : 0, brain));
+            put(registers, 4 + k / 8, 5 * 4 + k % 8 / 2, k % 2, half(k == 4 ? right : 1, brain));
+        }
+        String code = "mov.f32 %f6, 0f" + String.format("%08X", Float.floatToRawIntBits(start))
+                + ";\nmov.f32 %f7, %f6;\nmov.f32 %f8, %f6;\nmov.f32 %f9, %f6;\nmma.sync.aligned.m16n8k16.row.col.f32."
+                + type
+                + "." + type + ".f32 {%f6, %f7, %f8, %f9}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%f6, %f7, %f8, %f9};\n";
+        float nearest = 0;
+        for (Arithmetic arithmetic : new Arithmetic[] {Arithmetic.NEAREST, new Arithmetic(0, true)}) {
+            long[] got = Snippet.lanes(arithmetic, code, "%f7", registers);
+            float result = Float.intBitsToFloat((int) got[3 * 4 + 2]); // column 5 is the odd one of lane 2's pair
+            nearest = arithmetic.truncatedMma() ? nearest : result;
+            assertEquals(nearest, result, arithmetic.toString());
+            assertEquals(start, Float.intBitsToFloat((int) got[4 * 4 + 2]), "another row is as it was");
+        }
+        return nearest;
+    }
+
+    /** Infinities, NaN and denormals of 16 bits, which hardware takes as they are. */
+    @Test
+    void shouldMultiplyWhatIsNotNormal() {
+        for (boolean brain : new boolean[] {false, true}) {
+            float most = brain ? Half.fromBfloat16(0x7f7f) : 65504;
+            float least = brain ? Half.fromBfloat16(1) : 0x1p-24f; // denormal
+            assertEquals(Float.POSITIVE_INFINITY, corner(brain, Float.POSITIVE_INFINITY, 2, -5));
+            assertEquals(Float.NEGATIVE_INFINITY, corner(brain, Float.NEGATIVE_INFINITY, 2, 3));
+            assertEquals(Float.NaN, corner(brain, Float.POSITIVE_INFINITY, 0, 1), "infinity times 0");
+            assertEquals(Float.NaN, corner(brain, Float.POSITIVE_INFINITY, 1, Float.NEGATIVE_INFINITY));
+            assertEquals(Float.NaN, corner(brain, Float.NaN, 0, 1));
+            assertEquals(Float.NaN, corner(brain, 0, 0, Float.NaN));
+            assertEquals(most, corner(brain, most, 1, 0));
+            assertEquals(least * 4, corner(brain, least, 4, 0), "a denormal factor is not flushed");
+            assertEquals(3, corner(brain, least, least, 3));
+        }
+    }
 }
