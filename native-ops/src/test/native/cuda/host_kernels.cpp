@@ -133,7 +133,8 @@ struct Case {
     }
 };
 
-// Everything of one query row in double: out and lse, and with a gradient those of its inputs.
+// Everything of one query row in double: out and lse, and with a gradient those of its inputs. What a row sees is written down again
+// here, the plain way; the draw of dropout alone is the kernels' own.
 template <class T>
 struct Truth {
     std::vector<double> state, query_gradients;
@@ -156,8 +157,10 @@ struct Truth {
 
     void row(const Case<T> &c, const Problem &p, int b, int h, int i, const std::vector<float> *gradient) {
         const int group = c.heads / c.kv_heads, kv = h / group;
-        const Row place = row_of(p, b, kv, i * group + h % group);
-        const size_t at = static_cast<size_t>(place_of(p, b, place));
+        const size_t at = (static_cast<size_t>(b) * c.heads + h) * c.count + i;
+        const long long mine = c.rows[b].first_position + i;
+        const size_t bias_row = c.bias.size() / (static_cast<size_t>(c.heads) * c.count);
+        const Row place = row_of(p, b, kv, i * group + h % group);  // for dropout
         struct Seen {
             const T *key, *value;
             double score, bend, kept;
@@ -169,8 +172,9 @@ struct Truth {
             const Tile &tile = p.tiles[c.rows[b].first_tile + t];
             for (int j = 0; j < tile.length; j++) {
                 const long long position = tile.position + j;
-                const float bias = sees(place, position) ? bias_of(p, b, place, position) : minus_infinity();
-                if (bias == minus_infinity()) {
+                const float bias = c.bias.empty() ? 0.0f : c.bias[(static_cast<size_t>(h) * c.count + i) * bias_row + position];
+                if ((p.causal && position > mine) || (p.window > 0 && position <= mine - p.window) || bias == -INFINITY ||
+                    (!c.seen_keys.empty() && c.seen_keys[position] == 0)) {
                     continue;
                 }
                 Seen key{static_cast<const T *>(tile.keys) + kv * c.rows[b].key_stride + j * c.dim,

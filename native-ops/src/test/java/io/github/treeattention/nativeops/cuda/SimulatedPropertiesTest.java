@@ -24,7 +24,23 @@ class SimulatedPropertiesTest {
     private static final double ROUNDING = 0x1p-24;
 
     /** Two query heads, each with a KV head, keys at positions from 0 on. */
-    private record Small(int queries, int keys, int dim, float[] q, float[] k, float[] v) {
+    private static final class Small {
+        final int queries;
+        final int keys;
+        final int dim;
+        final float[] q;
+        final float[] k;
+        final float[] v;
+
+        Small(int queries, int keys, int dim, float[] q, float[] k, float[] v) {
+            this.queries = queries;
+            this.keys = keys;
+            this.dim = dim;
+            this.q = q;
+            this.k = k;
+            this.v = v;
+        }
+
         static Small random(int queries, int keys, int dim, SplittableRandom random) {
             return new Small(
                     queries,
