@@ -84,7 +84,9 @@ class RendezvousFuzzTest {
         return Stream.of(
                 new Verdict.Abort(7, new Failure(7, "größer")).encode(),
                 new Verdict.Rhythm(Duration.ofMillis(250), Duration.ofSeconds(5), true).encode(),
-                new Verdict.Rhythm(Duration.ZERO, Duration.ofSeconds(-5), true).encode(),
+                new Verdict.Rhythm(Duration.ZERO, Duration.ofSeconds(5), true).encode(),
+                new Verdict.Rhythm(Duration.ofMillis(250), Duration.ofMillis(250), true).encode(),
+                new Verdict.Rhythm(Duration.ofMillis(250), Duration.ofDays(2), true).encode(),
                 new ReformRequest(3, Reform.REPLACE, Duration.ofSeconds(1)).encode(),
                 new byte[0]);
     }
@@ -100,6 +102,7 @@ class RendezvousFuzzTest {
                     Verdict.Rhythm rhythm = Verdict.Rhythm.decode(bytes);
                     assertTrue(rhythm.interval().toMillis() > 0, rhythm::toString);
                     assertTrue(rhythm.limit().compareTo(rhythm.interval()) > 0, rhythm::toString);
+                    assertTrue(rhythm.limit().toDays() <= 1, rhythm::toString);
                     return rhythm;
                 },
                 Verdict.Rhythm::encode);
