@@ -44,8 +44,7 @@ final class ThreadCount {
                 .findFirst()
                 .map(Integer::parseInt)
                 .orElse(1);
-        int part = Math.min(pinned, cores / ranks);
-        return Math.max(1, usable < pinned ? Math.min(part, usable / ranks) : part);
+        return Math.max(1, usable < pinned ? usable / ranks : Math.min(pinned, cores / ranks));
     }
 
     /** Cores that this process may be scheduled on, or {@code otherwise} where the system does not tell. */
