@@ -119,6 +119,34 @@ public abstract class AttentionOptionsContract {
         KernelCheck.requireClose(kernel(), masked, state, 1);
     }
 
+    /** Rows between others see only the first keys: what those left must not count again for later ones. */
+    @Test
+    void shouldForgetRowsBetweenOthersThatSeeNoMore() {
+        SplittableRandom random = Seeds.random("shouldForgetRowsBetweenOthersThatSeeNoMore");
+        AttentionCase c = new RandomCase(random)
+                .spec(AttentionSpec.of(1, 1, 16))
+                .type(KvType.F32)
+                .sizes(1, 144, 256)
+                .masked(false)
+                .build();
+        long[] ranges = new long[2 * 144];
+        for (int i = 0; i < 144; i++) {
+            ranges[2 * i + 1] = i < 48 || i >= 96 ? Long.MAX_VALUE : c.keys.get(0).positions[100];
+        }
+        AttentionCase masked = c.with(AttentionMask.NONE.withRanges(1, 144, ranges), c.keys);
+        AttentionState state = state(masked);
+        kernel().partial(masked.spec, masked.toQueries(), masked.shards(), state);
+        float[] stateGradient = new float[state.rows().capacity()];
+        for (int i = 0; i < stateGradient.length; i++) {
+            stateGradient[i] = (float) (2 * random.nextDouble() - 1);
+        }
+        AttentionState gradient = state(masked);
+        gradient.rows().put(0, stateGradient);
+        AttentionGradients got = AttentionGradients.zeros(masked.spec, masked.toQueries(), masked.shards());
+        kernel().backward(masked.spec, masked.toQueries(), masked.shards(), state, gradient, got);
+        KernelCheck.requireClose(kernel(), masked, stateGradient, got);
+    }
+
     /** The one key that is visible is NaN, and so many are hidden after it that kernels cut the row: not a row without keys. */
     @Test
     void shouldNotTakeANanForNothing() {
