@@ -44,6 +44,7 @@ class DeviceAttentionTest {
     private static final class Memory implements DeviceMemory {
         final IdentityHashMap<INDArray, Long> addresses = new IdentityHashMap<>();
         final List<INDArray> marked = new ArrayList<>();
+        long shift; // bytes from what the device allocates to where an array begins
 
         @Override
         public long begin(List<INDArray> read, List<INDArray> written) {
@@ -58,7 +59,8 @@ class DeviceAttentionTest {
 
         private void place(INDArray array) {
             assertTrue(DenseArray.isDense(array));
-            addresses.computeIfAbsent(array, a -> SimulatedKernelProvider.allocate(a.length() * Float.BYTES));
+            addresses.computeIfAbsent(
+                    array, a -> SimulatedKernelProvider.allocate(a.length() * Float.BYTES + shift) + shift);
         }
 
         private static ByteBuffer bytes(DenseArray array) {
@@ -76,7 +78,7 @@ class DeviceAttentionTest {
                 SimulatedKernelProvider.copyOut(bytes(DenseArray.ofResult(array)), addresses.get(array));
             }
             marked.addAll(written);
-            addresses.values().forEach(SimulatedKernelProvider::free);
+            addresses.values().forEach(address -> SimulatedKernelProvider.free(address - shift));
             addresses.clear();
         }
     }
@@ -158,6 +160,18 @@ class DeviceAttentionTest {
         AttentionOptions options = AttentionOptions.defaults().withCausal(true).withQueryOffset(69);
         check(random(2, 4, 1, 64), random(2, 2, 70, 64), random(2, 2, 70, 64), null, options, false);
         assertTrue(SimulatedKernelProvider.kernels().contains("decode_f32_d64_r4"));
+    }
+
+    /** ND4J's views begin at any element, and the tuned kernels copy 16 aligned bytes at once. */
+    @Test
+    void shouldTakeArraysThatBeginAnywhere() {
+        memory.shift = Float.BYTES;
+        int launches = SimulatedKernelProvider.kernels().size();
+        AttentionOptions options = AttentionOptions.defaults().withCausal(true).withQueryOffset(69);
+        check(random(1, 2, 1, 64), random(1, 1, 70, 64), random(1, 1, 70, 64), null, options, false);
+        assertTrue(SimulatedKernelProvider.kernels()
+                .subList(launches, launches + 1)
+                .contains("plain_f32"));
     }
 
     /** Views, a key mask, a bias, a window, a soft-cap: batch rows and heads that differ in all of them. */

@@ -83,10 +83,10 @@ public final class AttentionGradients {
     }
 
     private static void requireDirect(String what, FloatBuffer buffer) {
-        if (!buffer.isDirect() || buffer.order() != ByteOrder.LITTLE_ENDIAN) {
+        if (!buffer.isDirect() || buffer.order() != ByteOrder.LITTLE_ENDIAN || buffer.isReadOnly()) {
             throw new IllegalArgumentException("gradients of " + what
-                    + " must lie in a direct little-endian buffer: direct=" + buffer.isDirect() + ", order="
-                    + buffer.order());
+                    + " must lie in a writable direct little-endian buffer: direct=" + buffer.isDirect() + ", order="
+                    + buffer.order() + ", read-only=" + buffer.isReadOnly());
         }
     }
 }

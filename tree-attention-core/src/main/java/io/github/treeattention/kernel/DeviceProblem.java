@@ -1,6 +1,7 @@
 package io.github.treeattention.kernel;
 
 import io.github.treeattention.attention.AttentionMask;
+import java.util.Objects;
 
 /**
  * Queries, keys and values in a device's memory, float32, dense and row-major. The key at index {@code j} is at global position
@@ -22,4 +23,21 @@ public record DeviceProblem(
         long queriesAt,
         long keysAt,
         long valuesAt,
-        long stream) {}
+        long stream) {
+
+    /** @throws IllegalArgumentException if there is nothing to compute, or an address is that of no float */
+    public DeviceProblem {
+        Objects.requireNonNull(mask, "mask");
+        if (batch < 1 || queries < 1 || keys < 1) {
+            throw new IllegalArgumentException("batch, queries and keys must be at least 1: got batch=" + batch
+                    + ", queries=" + queries + ", keys=" + keys);
+        }
+        for (long address : new long[] {queriesAt, keysAt, valuesAt}) {
+            if (address == 0 || address % Float.BYTES != 0) {
+                throw new IllegalArgumentException("arrays lie at addresses of floats, multiples of " + Float.BYTES
+                        + " that are not 0: got " + address);
+            }
+        }
+        mask.requireKeys(keys);
+    }
+}

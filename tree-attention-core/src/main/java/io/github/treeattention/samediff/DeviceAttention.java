@@ -3,6 +3,7 @@ package io.github.treeattention.samediff;
 import io.github.treeattention.kernel.AttentionKernels;
 import io.github.treeattention.kernel.DeviceKernel;
 import io.github.treeattention.kernel.DeviceProblem;
+import java.lang.ref.Reference;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -48,6 +49,8 @@ final class DeviceAttention {
                 lse.assign(lseOf(state));
             }
             Nd4j.getExecutioner().commit(); // before the state's memory goes
+        } finally { // kernels know addresses only, and copies of arrays that were not dense nobody else holds
+            Reference.reachabilityFence(problem);
         }
     }
 
@@ -83,6 +86,9 @@ final class DeviceAttention {
                     memory.address(gradients.dK()),
                     memory.address(gradients.dV()));
             memory.end(written);
+        } finally {
+            Reference.reachabilityFence(problem);
+            Reference.reachabilityFence(gradients);
         }
     }
 

@@ -56,7 +56,7 @@ abstract class JavaOp extends DynamicCustomOp {
 
     /** Whether an output may lie in an input's memory, which is read while results are written. */
     private static boolean share(INDArray input, INDArray output) {
-        return memory(input) == memory(output);
+        return !input.isEmpty() && !output.isEmpty() && memory(input) == memory(output);
     }
 
     private static DataBuffer memory(INDArray array) {

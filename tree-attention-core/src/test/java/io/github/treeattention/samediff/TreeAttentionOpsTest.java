@@ -98,6 +98,17 @@ class TreeAttentionOpsTest {
     }
 
     @Test
+    void shouldSayThatAnArrayIsEmpty() {
+        INDArray none = Nd4j.create(DataType.DOUBLE, 2, 2, 0, 3);
+        RuntimeException refused =
+                assertThrows(RuntimeException.class, () -> TreeAttentionOps.exec(q, none, v, null, OPTIONS));
+        assertEquals(
+                "k must be [batch, heads, positions, dim]: got [2, 2, 0, 3]",
+                refused.getCause().getMessage(),
+                "ND4J wraps what an operation throws");
+    }
+
+    @Test
     void shouldRunInAGraphAndOutsideOfOne() {
         ArrayAttention.Result wanted = NaiveAttention.forward(q, k, v, mask, OPTIONS);
         INDArray[] eager = TreeAttentionOps.exec(q, k, v, mask, OPTIONS);

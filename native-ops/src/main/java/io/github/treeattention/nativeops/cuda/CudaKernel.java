@@ -19,6 +19,8 @@ import java.util.List;
  */
 final class CudaKernel implements DeviceKernel {
     private static final int PINNED_BYTES = 4 << 20;
+    /** What the tuned kernels copy at once, aligned to as much; {@link LaunchPlan#plain} reads floats. */
+    private static final int COPY_BYTES = 16;
 
     private final CudaDriver driver;
     private final CudaDevice device;
@@ -59,7 +61,10 @@ final class CudaKernel implements DeviceKernel {
         try (CallMemory memory = new CallMemory(driver, pinned)) {
             DeviceKeys keys = DeviceKeys.inPlace(memory, spec, there, 0, 0);
             Problem problem = Problem.inPlace(memory, spec, there, keys);
-            LaunchPlan plan = LaunchPlan.of(device, spec, KvType.F32, there.batch(), there.queries(), keys.mostTiles);
+            boolean aligned = (there.keysAt() | there.valuesAt()) % COPY_BYTES == 0; // a view may begin anywhere
+            LaunchPlan plan = aligned
+                    ? LaunchPlan.of(device, spec, KvType.F32, there.batch(), there.queries(), keys.mostTiles)
+                    : LaunchPlan.plain(device, spec, KvType.F32, there.batch(), there.queries(), keys.mostTiles);
             run(plan, memory, problem, state, there.stream()); // no kernel for float32 needs finite values
             driver.synchronize(); // before the call's memory goes
         }

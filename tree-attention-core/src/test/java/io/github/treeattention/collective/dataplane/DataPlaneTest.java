@@ -82,7 +82,7 @@ class DataPlaneTest {
     @Test
     void shouldDoWithTcpWhereUdpDoesNotGetThrough() throws Exception {
         Run run = new Run(Links.AUTO);
-        run.timeoutSeconds = 4;
+        run.timeoutSeconds = 12;
         run.onTheWay = text -> text.replaceFirst("(udp=.*/).*/", "$19/"); // nobody listens on the discard port
         assertEquals(3, run.sum().udpFailures(), "all remember");
     }
@@ -91,7 +91,7 @@ class DataPlaneTest {
     void shouldDoWithTcpWhereLongDatagramsDoNotGetThrough() throws Exception {
         try (Narrow network = new Narrow()) {
             Run run = new Run(Links.AUTO);
-            run.timeoutSeconds = 4;
+            run.timeoutSeconds = 12;
             run.onTheWay = network::before;
             assertEquals(3, run.sum().udpFailures(), "all remember");
             assertTrue(network.sum(UdpRelay::swallowed) > 0, "nothing long was sent by UDP");
